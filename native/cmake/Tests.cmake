@@ -1,0 +1,12 @@
+# One executable and one CTest per test/*_test.cc. LONGSHORE_ROOT in the environment is the repository's root (golden files).
+enable_testing()
+get_filename_component(longshore_root ${CMAKE_CURRENT_SOURCE_DIR} DIRECTORY)
+file(GLOB test_sources CONFIGURE_DEPENDS test/*_test.cc)
+foreach(source IN LISTS test_sources)
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  target_link_libraries(${name} PRIVATE engine)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600 ENVIRONMENT "LONGSHORE_ROOT=${longshore_root}")
+endforeach()
+add_test(NAME layers COMMAND ${CMAKE_COMMAND} -DNATIVE=${CMAKE_CURRENT_SOURCE_DIR} -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/CheckLayers.cmake)
