@@ -1,0 +1,232 @@
+import {
+  bigint,
+  boolean,
+  customType,
+  doublePrecision,
+  index,
+  integer,
+  jsonb,
+  pgEnum,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+} from 'drizzle-orm/pg-core';
+
+/** The one description of every table; migrations/ is generated from it (npm run -w db generate). */
+
+const bytea = customType<{ data: Uint8Array; driverData: Uint8Array }>({ dataType: () => 'bytea' });
+const at = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' });
+const bytes = (name: string) => bigint(name, { mode: 'number' });
+
+export const organizations = pgTable('organizations', {
+  id: text('id').primaryKey(),
+  name: text('name').notNull(),
+  createdAt: at('created_at').notNull().defaultNow(),
+});
+
+export const projects = pgTable('projects', {
+  id: text('id').primaryKey(),
+  organizationId: text('organization_id')
+    .notNull()
+    .references(() => organizations.id),
+  name: text('name').notNull(),
+  createdAt: at('created_at').notNull().defaultNow(),
+});
+
+export const userRole = pgEnum('user_role', ['owner', 'admin', 'viewer']);
+
+export const users = pgTable('users', {
+  id: text('id').primaryKey(),
+  organizationId: text('organization_id')
+    .notNull()
+    .references(() => organizations.id),
+  email: text('email').notNull().unique(),
+  role: userRole('role').notNull(),
+  createdAt: at('created_at').notNull().defaultNow(),
+});
+
+export const apiKeys = pgTable(
+  'api_keys',
+  {
+    id: text('id').primaryKey(),
+    organizationId: text('organization_id')
+      .notNull()
+      .references(() => organizations.id),
+    projectId: text('project_id')
+      .notNull()
+      .references(() => projects.id),
+    createdBy: text('created_by').references(() => users.id),
+    /** Hex SHA-256 of the whole key. */
+    hash: text('hash').notNull().unique(),
+    display: text('display').notNull(),
+    name: text('name').notNull(),
+    scopes: text('scopes').array().notNull(),
+    /** null: every model. */
+    models: text('models').array(),
+    expiresAt: at('expires_at'),
+    disabledAt: at('disabled_at'),
+    lastUsedAt: at('last_used_at'),
+    createdAt: at('created_at').notNull().defaultNow(),
+  },
+  (table) => [index('api_keys_organization').on(table.organizationId)],
+);
+
+/** An organization's data key (seals objects) and chain secret (roots its hash chains), both wrapped by the master key. */
+export const dataKeys = pgTable(
+  'data_keys',
+  {
+    /** The 16 bytes that stand in object headers. */
+    id: bytea('id').primaryKey(),
+    organizationId: text('organization_id')
+      .notNull()
+      .references(() => organizations.id),
+    wrappedDataKey: bytea('wrapped_data_key').notNull(),
+    wrappedChainSecret: bytea('wrapped_chain_secret').notNull(),
+    createdAt: at('created_at').notNull().defaultNow(),
+    retiredAt: at('retired_at'),
+  },
+  (table) => [index('data_keys_organization').on(table.organizationId)],
+);
+
+export const objectState = pgEnum('kv_object_state', ['reserved', 'ready', 'quarantined', 'tombstone']);
+
+/** One stored object: consecutive blocks of one chain, or a session's partial tail. */
+export const kvObjects = pgTable(
+  'kv_objects',
+  {
+    key: text('key').primaryKey(),
+    organizationId: text('organization_id')
+      .notNull()
+      .references(() => organizations.id),
+    namespace: bytea('namespace').notNull(),
+    state: objectState('state').notNull(),
+    firstToken: integer('first_token').notNull(),
+    tokenCount: integer('token_count').notNull(),
+    /** Stored size, header included. */
+    storedBytes: bytes('stored_bytes').notNull(),
+    /** The same KV in the engine's dtype, before the codec. */
+    rawBytes: bytes('raw_bytes').notNull(),
+    codec: text('codec').notNull(),
+    workerId: text('worker_id').notNull(),
+    createdAt: at('created_at').notNull().defaultNow(),
+    readyAt: at('ready_at'),
+    lastUsedAt: at('last_used_at').notNull().defaultNow(),
+    expiresAt: at('expires_at').notNull(),
+    tombstonedAt: at('tombstoned_at'),
+  },
+  (table) => [
+    index('kv_objects_state').on(table.state, table.createdAt),
+    index('kv_objects_organization').on(table.organizationId),
+  ],
+);
+
+/** The block directory: chain hash -> object. The hash is tenant-bound, so it is a key on its own. */
+export const kvBlocks = pgTable(
+  'kv_blocks',
+  {
+    hash: bytea('hash').primaryKey(),
+    organizationId: text('organization_id')
+      .notNull()
+      .references(() => organizations.id),
+    parentHash: bytea('parent_hash').notNull(),
+    /** Position in the chain: block covers tokens [128·index, 128·index + 128). */
+    blockIndex: integer('block_index').notNull(),
+    objectKey: text('object_key')
+      .notNull()
+      .references(() => kvObjects.key, { onDelete: 'cascade' }),
+    indexInObject: integer('index_in_object').notNull(),
+  },
+  (table) => [index('kv_blocks_object').on(table.objectKey)],
+);
+
+/** Single-flight between workers: who computes the block with this hash right now. */
+export const leases = pgTable('leases', {
+  hash: bytea('hash').primaryKey(),
+  organizationId: text('organization_id').notNull(),
+  workerId: text('worker_id').notNull(),
+  epoch: text('epoch').notNull(),
+  expiresAt: at('expires_at').notNull(),
+});
+
+export const sessionStatus = pgEnum('session_status', ['creating', 'ready', 'failed', 'deleted']);
+
+export const sessions = pgTable(
+  'sessions',
+  {
+    id: text('id').primaryKey(),
+    organizationId: text('organization_id')
+      .notNull()
+      .references(() => organizations.id),
+    projectId: text('project_id')
+      .notNull()
+      .references(() => projects.id),
+    model: text('model').notNull(),
+    status: sessionStatus('status').notNull(),
+    label: text('label'),
+    metadata: jsonb('metadata').$type<Record<string, string>>().notNull().default({}),
+    tokenCount: integer('token_count').notNull().default(0),
+    turnCount: integer('turn_count').notNull().default(0),
+    /** Sealed with the organization's data key: u32-LE token ids, and the JSON transcript {text, messages}. */
+    sealedTokens: bytea('sealed_tokens'),
+    sealedTranscript: bytea('sealed_transcript'),
+    /** Object of the partial last block, when there is one. */
+    tailObjectKey: text('tail_object_key'),
+    /** Optimistic concurrency: a turn commits only if it still finds the version that it started from. */
+    version: integer('version').notNull().default(0),
+    /** Worker that last held the session's blocks: a routing hint. */
+    workerId: text('worker_id'),
+    error: text('error'),
+    ttlSeconds: integer('ttl_seconds').notNull(),
+    pinned: boolean('pinned').notNull().default(false),
+    createdAt: at('created_at').notNull().defaultNow(),
+    lastUsedAt: at('last_used_at').notNull().defaultNow(),
+    expiresAt: at('expires_at').notNull(),
+    deletedAt: at('deleted_at'),
+  },
+  (table) => [index('sessions_organization').on(table.organizationId, table.createdAt)],
+);
+
+export const turns = pgTable(
+  'turns',
+  {
+    sessionId: text('session_id')
+      .notNull()
+      .references(() => sessions.id, { onDelete: 'cascade' }),
+    /** 0 is the prefill that created the session. */
+    index: integer('index').notNull(),
+    requestId: text('request_id').notNull(),
+    workerId: text('worker_id').notNull(),
+    promptTokens: integer('prompt_tokens').notNull(),
+    cachedTokens: integer('cached_tokens').notNull(),
+    completionTokens: integer('completion_tokens').notNull(),
+    finishReason: text('finish_reason').notNull(),
+    tier: text('tier').notNull(),
+    ttftMs: doublePrecision('ttft_ms').notNull(),
+    createdAt: at('created_at').notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.sessionId, table.index] })],
+);
+
+/** One row per API request that reached a worker: what is billed and what the console shows. */
+export const usage = pgTable(
+  'usage',
+  {
+    requestId: text('request_id').primaryKey(),
+    organizationId: text('organization_id').notNull(),
+    projectId: text('project_id').notNull(),
+    apiKeyId: text('api_key_id').notNull(),
+    model: text('model').notNull(),
+    endpoint: text('endpoint').notNull(),
+    status: text('status').notNull(),
+    workerId: text('worker_id'),
+    promptTokens: integer('prompt_tokens').notNull(),
+    cachedTokens: integer('cached_tokens').notNull(),
+    completionTokens: integer('completion_tokens').notNull(),
+    tier: text('tier').notNull(),
+    ttftMs: doublePrecision('ttft_ms'),
+    totalMs: doublePrecision('total_ms').notNull(),
+    createdAt: at('created_at').notNull().defaultNow(),
+  },
+  (table) => [index('usage_organization').on(table.organizationId, table.createdAt)],
+);
