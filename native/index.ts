@@ -3,27 +3,12 @@
  * threads; no promise here ever blocks the event loop. Implemented by addon/ over engine/engine.h.
  */
 
+import { binding } from './binding.ts';
+
+export { EngineError, type EngineErrorCode } from './errors.ts';
+
+/** Tokens per KV block. */
 export const BLOCK_TOKENS = 128;
-
-export type EngineErrorCode =
-  | 'invalid_argument'
-  | 'not_found'
-  | 'corrupt'
-  | 'unsupported'
-  | 'out_of_memory'
-  | 'cancelled'
-  | 'closed'
-  | 'internal';
-
-/** Every rejection of this module is one of these. */
-export class EngineError extends Error {
-  readonly code: EngineErrorCode;
-  constructor(code: EngineErrorCode, message: string) {
-    super(message);
-    this.name = 'EngineError';
-    this.code = code;
-  }
-}
 
 export type Codec = 'raw' | 'int8';
 export type KvDtype = 'bf16' | 'f32';
@@ -134,13 +119,77 @@ export interface Engine {
   /**
    * Runs one batch step on the engine's threads. `cancel` is backed by a SharedArrayBuffer; Atomics.store(cancel, 0, 1) makes
    * the step reject with code "cancelled" within 50 ms; it then had no effect that matters and its items may be submitted again.
+   * Steps run one at a time in the order of the calls; at most 64 may wait (then "out_of_memory").
    */
   step(items: StepItem[], cancel?: Int32Array): Promise<StepOutput[]>;
-  /** Reads and encodes physical blocks; the last one may hold only `lastTokens` (default 128) tokens. */
-  exportBlocks(blocks: Uint32Array, codec: Codec, lastTokens?: number): Promise<EncodedLayers>;
-  /** Decodes and writes physical blocks. Rejects with "corrupt" before anything is written when a section does not fit. */
-  importBlocks(blocks: Uint32Array, codec: Codec, layers: Uint8Array[], lastTokens?: number): Promise<void>;
+  /**
+   * Reads and encodes consecutive blocks of one chain, given by their physical numbers. `firstToken` is the absolute index of
+   * the first one's first token (a multiple of 128; the chain's very first block is stored raw under "int8"). The last block may
+   * hold only `lastTokens` (default 128) tokens. No running step may write these blocks. Runs beside a step.
+   */
+  exportBlocks(blocks: Uint32Array, codec: Codec, firstToken: number, lastTokens?: number): Promise<EncodedLayers>;
+  /**
+   * Decodes and writes physical blocks, the reverse of exportBlocks; the sections are copied before the call returns. Rejects
+   * with "corrupt" before anything is written when a section's size does not fit. No running step may touch these blocks.
+   */
+  importBlocks(
+    blocks: Uint32Array,
+    codec: Codec,
+    layers: Uint8Array[],
+    firstToken: number,
+    lastTokens?: number,
+  ): Promise<void>;
   stats(): EngineStats;
-  /** Idempotent; waits for the running step. Later calls reject with "closed". */
+  /** Idempotent; waits for the running step, rejects those that wait behind it. Later calls reject (stats throws) with "closed". */
   close(): Promise<void>;
+}
+
+/** What a GGUF file says about its tokenizer; absent keys are null. Strings as stored (GPT-2 kinds: byte-level alphabet). */
+export interface TokenizerMetadata {
+  /** tokenizer.ggml.model: "gpt2" (byte-level BPE), "llama" (SentencePiece), ... */
+  model: string;
+  /** tokenizer.ggml.pre: which regular expression splits text before BPE, e.g. "smollm", "qwen2", "llama-bpe". */
+  pre: string | null;
+  /** By token id. */
+  tokens: string[];
+  /** "left right" pairs, best first. */
+  merges: string[] | null;
+  /** By token id (SentencePiece). */
+  scores: Float32Array | null;
+  /** By token id: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte. */
+  tokenTypes: Int32Array | null;
+  bosId: number | null;
+  eosId: number | null;
+  eotId: number | null;
+  unkId: number | null;
+  padId: number | null;
+  addBos: boolean | null;
+  addEos: boolean | null;
+  addSpacePrefix: boolean | null;
+  /** Jinja source of tokenizer.chat_template. */
+  chatTemplate: string | null;
+}
+
+export interface ModelMetadata {
+  /** hf: the tokenizer is in the folder's tokenizer.json, tokenizer_config.json and chat_template.jinja. */
+  container: 'gguf' | 'hf';
+  family: string;
+  name: string;
+  weightsFormat: string;
+  contextLength: number;
+  vocab: number;
+  eosIds: number[];
+  bosId: number | null;
+  /** null for Hugging Face folders and for GGUF files without a tokenizer. */
+  tokenizer: TokenizerMetadata | null;
+}
+
+/** Opens a model. Rejects with not_found, corrupt, unsupported, out_of_memory or invalid_argument. */
+export async function open(options: EngineOptions): Promise<Engine> {
+  return binding().open(options);
+}
+
+/** Reads a model file's or folder's facts without loading its weights. Rejects like `open`. */
+export async function readModelMetadata(path: string): Promise<ModelMetadata> {
+  return binding().readModelMetadata(path);
 }
