@@ -15,7 +15,11 @@ import {
 
 /** The one description of every table; migrations/ is generated from it (npm run -w db generate). */
 
-const bytea = customType<{ data: Uint8Array; driverData: Uint8Array }>({ dataType: () => 'bytea' });
+/** Plain Uint8Array both ways: the driver's Buffers are views of a shared pool, which a careless `.buffer` would leak. */
+const bytea = customType<{ data: Uint8Array; driverData: Uint8Array }>({
+  dataType: () => 'bytea',
+  fromDriver: (value) => new Uint8Array(value),
+});
 const at = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' });
 const bytes = (name: string) => bigint(name, { mode: 'number' });
 
@@ -108,20 +112,30 @@ export const kvObjects = pgTable(
     /** The same KV in the engine's dtype, before the codec. */
     rawBytes: bytes('raw_bytes').notNull(),
     codec: text('codec').notNull(),
+    /** Set for a session's tail: such an object has no block rows. */
+    sessionId: text('session_id'),
     workerId: text('worker_id').notNull(),
     createdAt: at('created_at').notNull().defaultNow(),
     readyAt: at('ready_at'),
     lastUsedAt: at('last_used_at').notNull().defaultNow(),
     expiresAt: at('expires_at').notNull(),
-    tombstonedAt: at('tombstoned_at'),
+    /** When it stopped being readable: the grace before its bytes go counts from here. */
+    retiredAt: at('retired_at'),
+    /** Why it was retired: expired, removed, abandoned, lost_race, superseded, or what a quarantine found. */
+    retiredReason: text('retired_reason'),
   },
   (table) => [
     index('kv_objects_state').on(table.state, table.createdAt),
+    index('kv_objects_expiry').on(table.expiresAt),
+    index('kv_objects_session').on(table.sessionId),
     index('kv_objects_organization').on(table.organizationId),
   ],
 );
 
-/** The block directory: chain hash -> object. The hash is tenant-bound, so it is a key on its own. */
+/**
+ * The block directory: chain hash -> object. The hash is tenant-bound, so it is a key on its own. A row outlives its object's
+ * readiness, so that a miss can say why; a new publish takes such a row over.
+ */
 export const kvBlocks = pgTable(
   'kv_blocks',
   {
@@ -184,7 +198,10 @@ export const sessions = pgTable(
     expiresAt: at('expires_at').notNull(),
     deletedAt: at('deleted_at'),
   },
-  (table) => [index('sessions_organization').on(table.organizationId, table.createdAt)],
+  (table) => [
+    index('sessions_organization').on(table.organizationId, table.createdAt),
+    index('sessions_expiry').on(table.expiresAt),
+  ],
 );
 
 export const turns = pgTable(

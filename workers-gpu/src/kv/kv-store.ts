@@ -1,0 +1,220 @@
+import type { Codec, Engine, KvDtype } from '@longshore/native';
+import type { Outcome } from './outcome.ts';
+import type { KvStoreStats } from './stats.ts';
+import type { TenantKeys } from './tenant-keys.ts';
+
+/**
+ * The KV tiers below the device, seen by the scheduler. Every method that does I/O resolves to an Outcome: caches fail
+ * open, so no method rejects because a store, a database or a stored byte is bad. Block indices count in blocks of 128
+ * tokens from the chain's start; hashes[i] is h(i) of block i (core's chainHashes over tenant.root).
+ */
+
+/** What the store needs of the engine. */
+export type KvEngine = Pick<Engine, 'exportBlocks' | 'importBlocks'>;
+
+/** Shape of the stored KV; with the tenant and the tokens it decides every stored byte. */
+export interface KvShape {
+  layers: number;
+  kvHeads: number;
+  headDim: number;
+  kvDtype: KvDtype;
+  codec: Codec;
+}
+
+/** Consecutive wanted blocks that lie in one stored object. */
+export interface ObjectSlice {
+  key: string;
+  /** Index in the chain of the first wanted block. */
+  firstBlock: number;
+  /** h of each wanted block, in order. */
+  hashes: Uint8Array[];
+  /** h of the block before the first wanted one; the tenant's root for block 0. */
+  parentHash: Uint8Array;
+  /** Position of the first wanted block inside the object. */
+  indexInObject: number;
+  /** Blocks the object holds. */
+  objectBlocks: number;
+  /** Bytes that a restore reads: the whole object, whatever share of it is wanted. */
+  storedBytes: number;
+  /** The wanted blocks in the engine's dtype. */
+  rawBytes: number;
+}
+
+/** The longest run of stored blocks from the chain's start that the directory holds, from the first asked block on. */
+export interface Hit {
+  slices: ObjectSlice[];
+  /** Blocks covered, counted from `from`. */
+  blockCount: number;
+  storedBytes: number;
+  /** Why the run ended before the last asked hash. `never_seen`: no row; `expired`, `quarantined`: there was one. */
+  endedBy: 'complete' | 'never_seen' | 'expired' | 'quarantined';
+}
+
+export interface LookupRequest {
+  tenant: TenantKeys;
+  /** h(0), h(1), … of the whole chain. */
+  hashes: readonly Uint8Array[];
+  /** First block that is wanted (earlier ones are resident). Default 0. */
+  from?: number;
+}
+
+export interface RestoreRequest {
+  tenant: TenantKeys;
+  slice: ObjectSlice;
+  /** One physical block for each wanted block. No step may touch them until the outcome is there. */
+  physicalBlocks: Uint32Array;
+  signal?: AbortSignal;
+}
+
+export interface Restored {
+  blocks: number;
+  /** Stored bytes read. */
+  bytes: number;
+  /** Waiting for a free reading slot not included. */
+  ms: number;
+}
+
+export interface RestoreRunRequest {
+  tenant: TenantKeys;
+  slices: readonly ObjectSlice[];
+  /** One physical block for each wanted block of all slices, in order. */
+  physicalBlocks: Uint32Array;
+  /** Called as the contiguous restored front grows. */
+  onProgress?: (blocks: number) => void;
+  signal?: AbortSignal;
+}
+
+export interface RestoredRun {
+  /** Blocks restored without a gap from the first slice on; whatever lies behind a failed slice is not counted. */
+  blocks: number;
+  bytes: number;
+  ms: number;
+  /** The first failed slice's fault. */
+  fault?: import('./outcome.ts').StoreFault;
+}
+
+export interface PublishRequest {
+  tenant: TenantKeys;
+  /** h(0) … of the chain, at least up to firstBlock + physicalBlocks.length - 1. */
+  hashes: readonly Uint8Array[];
+  /** Index in the chain of physicalBlocks[0]. All blocks are complete (128 tokens). */
+  firstBlock: number;
+  physicalBlocks: Uint32Array;
+  /** How long the blocks are kept after their last use; default: the store's. */
+  ttlSeconds?: number;
+}
+
+export interface Published {
+  /** Blocks that are now in the store, whoever put them there. */
+  blocks: number;
+  /** Of those, blocks this call wrote. */
+  written: number;
+  storedBytes: number;
+  rawBytes: number;
+}
+
+/** A publish that runs in the background. Neither promise rejects. */
+export interface PublishHandle {
+  /** The engine has been read: the physical blocks may be written, moved or freed. */
+  exported: Promise<void>;
+  /** All blocks are ready, or the first fault. */
+  done: Promise<Outcome<Published>>;
+}
+
+/** A session's partial last block: 1 to 127 tokens, stored raw whatever the codec, under its own hash. */
+export interface TailRequest {
+  tenant: TenantKeys;
+  sessionId: string;
+  /** h of the last complete block; the tenant's root when there is none. */
+  parentHash: Uint8Array;
+  /** core's nextHash(parentHash, tokens, firstToken, firstToken + tokenCount). */
+  hash: Uint8Array;
+  /** Multiple of 128. */
+  firstToken: number;
+  tokenCount: number;
+  physicalBlock: number;
+  ttlSeconds?: number;
+}
+
+export interface StoredTail {
+  /** Goes into sessions.tail_object_key when the turn commits; a tail that no session names is swept. */
+  objectKey: string;
+  storedBytes: number;
+}
+
+export type GetTailRequest = Omit<TailRequest, 'sessionId' | 'ttlSeconds'> & {
+  objectKey: string;
+  signal?: AbortSignal;
+};
+
+/** The right to compute a chain from its first missing block on; renewed by itself until released or lost. */
+export interface Lease {
+  readonly hash: Uint8Array;
+  /** True once a renewal found that another worker took over. Computing on is harmless, only wasteful. */
+  readonly lost: boolean;
+  /** Idempotent. */
+  release(): Promise<void>;
+}
+
+export type LeaseAttempt =
+  | { state: 'acquired'; lease: Lease }
+  | { state: 'held'; workerId: string; expiresInMs: number };
+
+export interface Leases {
+  /** Single-flight between workers: `hash` is the first missing block's. Held by this worker's own other request counts as held. */
+  acquire(tenant: TenantKeys, hash: Uint8Array): Promise<Outcome<LeaseAttempt>>;
+  /** Who holds it now; undefined when nobody does or the lease has run out. */
+  observe(hash: Uint8Array): Promise<Outcome<{ workerId: string; expiresInMs: number } | undefined>>;
+  /**
+   * Waits, polling with backoff, until the lease is free (released, or run out because its holder died), at most `timeoutMs`.
+   * Afterwards look up again, then acquire and compute what is still missing.
+   */
+  follow(hash: Uint8Array, timeoutMs: number, signal?: AbortSignal): Promise<Outcome<'free' | 'timeout'>>;
+}
+
+export interface SweepReport {
+  /** Reservations whose publisher died, now tombstones. */
+  abandoned: number;
+  expired: number;
+  orphanTails: number;
+  expiredSessions: number;
+  /** Objects and rows deleted past their grace. */
+  deleted: number;
+  /** Objects in the bucket that no row names. */
+  orphanObjects: number;
+  /** True when a bound ended the run before everything was looked at. */
+  more: boolean;
+}
+
+export interface KvStore {
+  /** SHA-256 of the cache identity (core's namespaceOf). */
+  readonly namespace: Uint8Array;
+  readonly shape: KvShape;
+  /** Complete blocks that share one object; publishing in multiples of it makes the best objects. */
+  readonly blocksPerObject: number;
+  /** Tier that a restore reads from. */
+  readonly tier: 's3' | 'disk' | 'host';
+  readonly leases: Leases;
+
+  /** The tenant's keys and chain root; cached for 30 s. Without them the request runs uncached. */
+  tenant(organizationId: string): Promise<Outcome<TenantKeys>>;
+  lookup(request: LookupRequest): Promise<Outcome<Hit>>;
+  restore(request: RestoreRequest): Promise<Outcome<Restored>>;
+  /** Restores many slices, several at a time, all of them tried; returns how far the run is whole. */
+  restoreRun(request: RestoreRunRequest): Promise<RestoredRun>;
+  /** Never waits: a full queue answers `overloaded` through the handle. */
+  publish(request: PublishRequest): PublishHandle;
+  putTail(request: TailRequest): Promise<Outcome<StoredTail>>;
+  getTail(request: GetTailRequest): Promise<Outcome<Restored>>;
+  /** Slides the objects' expiry to now + ttl (default: the store's) where that is later. */
+  touch(tenant: TenantKeys, objectKeys: readonly string[], ttlSeconds?: number): Promise<Outcome<void>>;
+  /** Tombstones every object that holds one of these blocks, children first; their bytes go after the grace. */
+  remove(tenant: TenantKeys, hashes: readonly Uint8Array[]): Promise<Outcome<{ objects: number }>>;
+  /** One bounded pass over what crashes, expiry and deletes left behind. */
+  sweep(): Promise<Outcome<SweepReport>>;
+  /** Resolves when every accepted publish has ended, or after `timeoutMs`: false then. */
+  flush(timeoutMs: number): Promise<boolean>;
+  stats(): KvStoreStats;
+  /** Idempotent: refuses new work, ends timers, lets running publishes end for at most 2 s. */
+  close(): Promise<void>;
+}
