@@ -9,9 +9,11 @@
 // Every tensor with one of these names has exactly that shape when Open succeeds; whether all that a family needs are present
 // is the family's question (Require).
 //
-// Bounds, checked before anything is allocated: the parsed structures of a file (names, tensor table, metadata views) take
-// at most kMaxHeaderBytes of header text times 24; tensor bytes are never copied except where a file stores a tensor
-// unaligned to its element (then once). A file that claims more than it holds is refused.
+// Bounds, checked before anything is allocated: a GGUF header is at most 64 MB and its parsed form at most 8 times its bytes; a
+// JSON text (config, index, safetensors header) at most 32 MB and 2^20 values, its parsed form at most about 130 MB + the text;
+// kMaxTensors tensors. So opening allocates less than 600 MB whatever a file claims, and in practice a few MB. Tensor bytes stay in the
+// mapping, except that a tensor which a file stores unaligned to its element is copied. Tensors never overlap, so all of
+// them together are no larger than the files. A file that claims more than it holds is refused.
 // The mapping assumes that nobody truncates the file while it is open (a mapped file that shrinks kills the process).
 #pragma once
 
@@ -29,8 +31,6 @@
 
 namespace longshore {
 
-// Most bytes of GGUF key-values + tensor table, of a safetensors header, or of a JSON file.
-constexpr uint64_t kMaxHeaderBytes = 128ull << 20;
 constexpr uint32_t kMaxTensors = 65536;
 constexpr uint32_t kMaxShards = 1024;
 
@@ -60,7 +60,7 @@ class ModelFile {
   const std::string& path() const { return path_; }
   // "gguf:Q4_1", "safetensors:bf16": container and the type of most weight bytes.
   const std::string& format() const { return format_; }
-  // "llama" (also Mistral), "qwen2", "qwen3"; other architectures' own names are passed through.
+  // "llama" (also Mistral), "qwen2", "qwen3"; Open refuses other architectures (architectures.h).
   const std::string& family() const { return family_; }
   const Hyperparameters& hyperparameters() const { return hyperparameters_; }
   // Sorted by name.
