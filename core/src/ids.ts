@@ -8,6 +8,7 @@ export const ID_PREFIX = {
   turn: 'trn',
   organization: 'org',
   project: 'prj',
+  user: 'usr',
   apiKey: 'key',
   dataKey: 'dk',
   worker: 'wrk',
