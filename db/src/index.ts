@@ -1,9 +1,12 @@
 export * from './bootstrap.ts';
 export * from './client.ts';
 export * from './key-wrap.ts';
+export * from './queries/api-keys.ts';
 export * from './queries/data-keys.ts';
 export * from './queries/kv-objects.ts';
 export * from './queries/kv-sweep.ts';
 export * from './queries/leases.ts';
 export * from './queries/sessions.ts';
+export * from './queries/sessions-read.ts';
+export * from './queries/usage.ts';
 export * as schema from './schema.ts';
