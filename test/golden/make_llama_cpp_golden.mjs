@@ -1,0 +1,94 @@
+// Makes smollm2-greedy.json: what llama.cpp answers greedily to the prompts in prompts/, 48 tokens each.
+//
+// Run: node make_llama_cpp_golden.mjs MODEL.gguf [FOLDER]
+// FOLDER (or LONGSHORE_PEER_FOLDER; default: a new temporary folder) receives node-llama-cpp, pinned below; its optional packages
+// are 700 MB, so it never becomes a dependency of the repository. Takes about two minutes on two cores.
+//
+// Per prompt: the token ids that llama.cpp's tokenizer gives, the greedy continuation, and per step the gap between the two
+// largest logits (from the reported probabilities: ln p1 - ln p2). CPU, no flash attention, f16 KV, batches of 512.
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const PACKAGE = 'node-llama-cpp';
+const VERSION = '3.22.1';
+const STEPS = 48;
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const [modelArgument, folderArgument] = process.argv.slice(2);
+if (!modelArgument) {
+  console.error('usage: node make_llama_cpp_golden.mjs MODEL.gguf [FOLDER for node-llama-cpp]');
+  process.exit(2);
+}
+const modelPath = resolve(modelArgument);
+
+/** Installs the pinned package into a folder of its own unless it is there, and imports it from there. */
+async function loadPeer(folder) {
+  const installed = join(folder, 'node_modules', PACKAGE, 'package.json');
+  if (!existsSync(installed) || JSON.parse(readFileSync(installed, 'utf8')).version !== VERSION) {
+    mkdirSync(folder, { recursive: true });
+    if (!existsSync(join(folder, 'package.json'))) writeFileSync(join(folder, 'package.json'), '{"private":true}\n');
+    console.error(`installing ${PACKAGE}@${VERSION} into ${folder}`);
+    execFileSync('npm', ['install', '--no-audit', '--no-fund', `${PACKAGE}@${VERSION}`], {
+      cwd: folder,
+      stdio: ['ignore', 2, 2],
+    });
+  }
+  return import(pathToFileURL(createRequire(join(folder, 'package.json')).resolve(PACKAGE)).href);
+}
+
+const folder = resolve(
+  folderArgument ?? process.env.LONGSHORE_PEER_FOLDER ?? mkdtempSync(join(tmpdir(), 'llama-cpp-')),
+);
+const { getLlama } = await loadPeer(folder);
+const llama = await getLlama({ gpu: false, build: 'never', maxThreads: 2, logLevel: 'error' });
+const model = await llama.loadModel({ modelPath, useMmap: true });
+
+const cases = [];
+const names = readdirSync(join(here, 'prompts'))
+  .filter((name) => name.endsWith('.txt'))
+  .sort();
+for (const name of names) {
+  const text = readFileSync(join(here, 'prompts', name), 'utf8');
+  const prompt = model.tokenize(text, true);
+  const context = await model.createContext({
+    contextSize: prompt.length + STEPS + 16,
+    batchSize: 512,
+    threads: 2,
+    flashAttention: false,
+  });
+  const sequence = context.getSequence();
+  const tokens = [];
+  const gaps = [];
+  const output = sequence.evaluateWithMetadata(
+    prompt,
+    { probabilities: true },
+    { temperature: 0, yieldEogToken: true },
+  );
+  for await (const { token, probabilities } of output) {
+    const [[first, p1], [, p2]] = probabilities.entries();
+    if (first !== token) throw new Error(`${name}: the drawn token ${token} is not the most probable one ${first}`);
+    tokens.push(token);
+    gaps.push(Number((Math.log(p1) - Math.log(p2)).toFixed(4)));
+    if (tokens.length === STEPS) break;
+  }
+  cases.push({ name: name.replace(/\.txt$/, ''), prompt: [...prompt], tokens, gaps });
+  console.error(
+    `${name}: ${prompt.length} tokens, smallest gap ${Math.min(...gaps)}: ${JSON.stringify(model.detokenize(tokens))}`,
+  );
+  await context.dispose();
+}
+
+const sha256 = createHash('sha256').update(readFileSync(modelPath)).digest('hex');
+const head = { model: basename(modelPath), model_sha256: sha256, peer: `${PACKAGE} ${VERSION}`, steps: STEPS };
+// One case per line keeps the diff of a regenerated file readable.
+const body = cases.map((c) => `    ${JSON.stringify(c)}`).join(',\n');
+const json = `{\n${Object.entries(head)
+  .map(([k, v]) => `  ${JSON.stringify(k)}: ${JSON.stringify(v)},\n`)
+  .join('')}  "cases": [\n${body}\n  ]\n}\n`;
+writeFileSync(join(here, 'smollm2-greedy.json'), json);
+process.exit(0);
