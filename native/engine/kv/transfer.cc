@@ -1,0 +1,130 @@
+#include "engine/kv/transfer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <new>
+#include <string>
+#include <thread>
+
+#include "engine/kv/object.h"
+
+namespace longshore {
+namespace {
+
+// Runs work(layer) for every layer on up to `threads` threads; the first error stops the rest.
+template <typename Work>
+Status ForEachLayer(uint32_t layers, uint32_t threads, const Work& work) {
+  std::atomic<uint32_t> next{0};
+  std::mutex mutex;
+  Status first_error;
+  const auto drain = [&] {
+    for (uint32_t layer; (layer = next.fetch_add(1)) < layers;) {
+      Status status = work(layer);
+      if (status.ok()) continue;
+      next.store(layers);
+      const std::lock_guard lock(mutex);
+      if (first_error.ok()) first_error = std::move(status);
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (uint32_t i = 1; i < std::min(threads, layers); i++) {
+    try {
+      helpers.emplace_back(drain);
+    } catch (const std::system_error&) {
+      break;  // no more threads to be had: those that run do the work
+    }
+  }
+  drain();
+  for (std::thread& helper : helpers) helper.join();
+  return first_error;
+}
+
+std::unique_ptr<uint8_t[]> Allocate(size_t size) { return std::unique_ptr<uint8_t[]>(new (std::nothrow) uint8_t[size]); }
+
+Status OutOfMemory(size_t bytes) { return {Code::kOutOfMemory, "no memory for " + std::to_string(bytes) + " bytes of KV: move fewer blocks at once"}; }
+
+Status CheckShape(const KvShape& shape) {
+  if (shape.head_dim <= 1024) return Status::Ok();
+  return {Code::kUnsupported, "stored KV: head dimensions above 1024"};
+}
+
+}  // namespace
+
+KvShape ShapeOf(const ModelInfo& info, KvDtype dtype) { return {info.kv_heads, info.head_dim, dtype}; }
+
+uint64_t SectionBytes(const KvRange& range, const KvShape& shape) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < range.blocks.size(); i++) {
+    bytes += EncodedBlockBytes(BlockCodec(range.codec, range.first_token, i), shape, range.tokens(i));
+  }
+  return bytes;
+}
+
+Status CheckRange(const KvRange& range, uint32_t kv_blocks) {
+  const auto invalid = [](std::string why) { return Status{Code::kInvalidArgument, "KV blocks: " + std::move(why)}; };
+  if (range.blocks.empty() || range.blocks.size() > kMaxObjectBlocks) return invalid("between 1 and 4096 of them can move at once");
+  if (range.first_token % kBlockTokens != 0) return invalid("the first token must be a multiple of 128");
+  if (range.last_tokens < 1 || range.last_tokens > kBlockTokens) return invalid("the last block holds 1 to 128 tokens");
+  std::vector<uint32_t> sorted = range.blocks;
+  std::sort(sorted.begin(), sorted.end());
+  if (sorted.back() >= kv_blocks) return invalid("block " + std::to_string(sorted.back()) + " is outside the pool of " + std::to_string(kv_blocks));
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) return invalid("a block is named twice");
+  return Status::Ok();
+}
+
+Result<std::vector<Section>> ExportBlocks(const Engine& engine, const KvRange& range, const KvShape& shape, uint32_t threads) {
+  if (const Status status = CheckShape(shape); !status.ok()) return status;
+  const uint32_t layers = engine.info().layers;
+  const uint64_t bytes = SectionBytes(range, shape);
+  std::vector<Section> sections(layers);
+  const Status status = ForEachLayer(layers, threads, [&](uint32_t layer) -> Status {
+    Section& section = sections[layer];
+    section = {Allocate(bytes), bytes};
+    const size_t block_bytes = shape.RawBytes(kBlockTokens);
+    const auto scratch = range.codec == KvCodec::kRaw ? nullptr : Allocate(block_bytes);
+    if (!section.data || (range.codec != KvCodec::kRaw && !scratch)) return OutOfMemory(bytes + block_bytes);
+    uint8_t* out = section.data.get();
+    for (size_t i = 0; i < range.blocks.size(); i++) {
+      const uint32_t tokens = range.tokens(i);
+      const KvCodec codec = BlockCodec(range.codec, range.first_token, i);
+      const size_t raw = shape.RawBytes(tokens), encoded = EncodedBlockBytes(codec, shape, tokens);
+      uint8_t* const target = codec == KvCodec::kRaw ? out : scratch.get();
+      if (Status read = engine.ReadBlock(range.blocks[i], layer, tokens, {target, raw}); !read.ok()) return read;
+      if (codec != KvCodec::kRaw) EncodeBlock(codec, shape, tokens, {target, raw}, {out, encoded});
+      out += encoded;
+    }
+    return Status::Ok();
+  });
+  if (!status.ok()) return status;
+  return sections;
+}
+
+Status ImportBlocks(Engine* engine, const KvRange& range, const KvShape& shape, std::span<const Section> sections, uint32_t threads) {
+  if (Status status = CheckShape(shape); !status.ok()) return status;
+  const uint32_t layers = engine->info().layers;
+  const uint64_t bytes = SectionBytes(range, shape);
+  if (sections.size() != layers) return {Code::kCorrupt, "KV blocks: " + std::to_string(sections.size()) + " sections for " + std::to_string(layers) + " layers"};
+  for (const Section& section : sections) {
+    if (section.size != bytes) {
+      return {Code::kCorrupt, "KV blocks: a section of " + std::to_string(section.size) + " bytes where shape and codec need " + std::to_string(bytes)};
+    }
+  }
+  return ForEachLayer(layers, threads, [&](uint32_t layer) -> Status {
+    const size_t block_bytes = shape.RawBytes(kBlockTokens);
+    const auto scratch = range.codec == KvCodec::kRaw ? nullptr : Allocate(block_bytes);
+    if (range.codec != KvCodec::kRaw && !scratch) return OutOfMemory(block_bytes);
+    const uint8_t* in = sections[layer].data.get();
+    for (size_t i = 0; i < range.blocks.size(); i++) {
+      const uint32_t tokens = range.tokens(i);
+      const KvCodec codec = BlockCodec(range.codec, range.first_token, i);
+      const size_t raw = shape.RawBytes(tokens), encoded = EncodedBlockBytes(codec, shape, tokens);
+      if (codec != KvCodec::kRaw) DecodeBlock(codec, shape, tokens, {in, encoded}, {scratch.get(), raw});
+      if (Status written = engine->WriteBlock(range.blocks[i], layer, tokens, {codec == KvCodec::kRaw ? in : scratch.get(), raw}); !written.ok()) return written;
+      in += encoded;
+    }
+    return Status::Ok();
+  });
+}
+
+}  // namespace longshore
