@@ -1,0 +1,8 @@
+/** A broken invariant is a bug here, never the caller's input. */
+export class InvariantError extends Error {
+  override readonly name = 'InvariantError';
+}
+
+export function assertInvariant(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new InvariantError(message);
+}

@@ -1,0 +1,314 @@
+import { BLOCK_TOKENS, LongshoreError } from '@longshore/core';
+import type { BlockManager } from './block-manager.ts';
+import { assertInvariant } from './invariant.ts';
+import type { Sequence } from './sequence.ts';
+import { planStep, type StepEntry } from './step-plan.ts';
+import { TenantClock } from './tenant-clock.ts';
+
+export interface SchedulerLimits {
+  maxRunning: number;
+  maxWaiting: number;
+  /** Tokens of one step. */
+  maxBatchTokens: number;
+}
+
+/** What a sequence got at its admission. Block counts are leading blocks of its table. */
+export interface Admission {
+  sequence: Sequence;
+  residentBlocks: number;
+  /** Blocks [residentBlocks, restoreEnd) are to be restored from the store before it runs. */
+  restoreEnd: number;
+  tail: 'device' | 'store' | 'none';
+}
+
+export interface StepPlan {
+  entries: StepEntry[];
+  preempted: Sequence[];
+}
+
+/** Blocks [start, end) of a sequence became complete. */
+export interface CompletedBlocks {
+  sequence: Sequence;
+  start: number;
+  end: number;
+}
+
+/**
+ * Decides who runs: admission by tenant fairness and free blocks, single-flight between sequences that share a prefix, step
+ * plans, and preemption of the youngest when blocks run out. Pure: time comes in as an argument, work goes out as a plan.
+ */
+export class Scheduler {
+  readonly blocks: BlockManager;
+  readonly limits: SchedulerLimits;
+  private readonly queue: Sequence[] = [];
+  /** Admitted, in order of admission. */
+  private readonly active: Sequence[] = [];
+  /** Blocks being computed or restored right now, by hash. */
+  private readonly inFlight = new Map<string, Sequence>();
+  private readonly clock = new TenantClock();
+  private admissions = 0;
+
+  constructor(blocks: BlockManager, limits: SchedulerLimits) {
+    assertInvariant(limits.maxRunning <= limits.maxBatchTokens, 'a step must hold one token of every running sequence');
+    this.blocks = blocks;
+    this.limits = limits;
+  }
+
+  get waiting(): readonly Sequence[] {
+    return this.queue;
+  }
+
+  get running(): readonly Sequence[] {
+    return this.active;
+  }
+
+  /** Tokens still to compute, over all sequences. */
+  get queuedTokens(): number {
+    let total = 0;
+    for (const sequence of this.queue) total += sequence.remaining;
+    for (const sequence of this.active) total += sequence.remaining;
+    return total;
+  }
+
+  /** Throws LongshoreError overloaded, with the given estimate, when the waiting queue is full. */
+  submit(sequence: Sequence, retryAfterSeconds: number): void {
+    const blocksNeeded = Math.ceil(sequence.tokens.length / BLOCK_TOKENS);
+    assertInvariant(blocksNeeded <= this.blocks.capacity, 'a prompt must fit into the block pool');
+    const waiting = this.queue.filter((one) => one.phase === 'waiting').length;
+    if (waiting >= this.limits.maxWaiting) {
+      throw new LongshoreError(
+        'overloaded',
+        `This worker already has ${waiting} requests waiting; retry in ${retryAfterSeconds} s.`,
+        { retryAfterSeconds },
+      );
+    }
+    this.queue.push(sequence);
+  }
+
+  /** Admits what fits now. `now` is in milliseconds on any monotonic clock. */
+  admit(now: number): Admission[] {
+    const admitted: Admission[] = [];
+    this.clock.retainActive([...this.queue, ...this.active].map((sequence) => sequence.organizationId));
+    while (this.active.length < this.limits.maxRunning) {
+      const candidate = this.nextCandidate(now);
+      if (candidate === undefined) break;
+      const admission = this.tryAdmit(candidate);
+      if (admission === undefined) break;
+      admitted.push(admission);
+    }
+    return admitted;
+  }
+
+  /** Preempted sequences first, then the oldest of the organization furthest behind, leaving out those that follow another. */
+  private nextCandidate(now: number): Sequence | undefined {
+    let best: Sequence | undefined;
+    for (const sequence of this.queue) {
+      if (this.follows(sequence, now)) continue;
+      if (sequence.phase === 'preempted') return sequence;
+      if (best === undefined || this.clock.precedes(sequence.organizationId, best.organizationId)) {
+        best = sequence;
+      }
+    }
+    return best;
+  }
+
+  private residentBlocks(sequence: Sequence): number[] {
+    if (!sequence.readCache) return [];
+    return this.blocks.residentPrefix(sequence.chain.prefixNames(sequence.reusableBlocks));
+  }
+
+  private follows(sequence: Sequence, now: number): boolean {
+    if (!sequence.readCache || now >= sequence.followUntil || this.inFlight.size === 0) return false;
+    const resident = this.residentBlocks(sequence).length;
+    if (resident >= sequence.reusableBlocks) return false;
+    const next = sequence.chain.name(resident);
+    return next !== undefined && this.inFlight.has(next);
+  }
+
+  /** The earliest time at which a sequence that follows another gives up waiting. */
+  nextFollowDeadline(now: number): number | undefined {
+    const deadlines = this.queue.filter((one) => this.follows(one, now)).map((one) => one.followUntil);
+    return deadlines.length === 0 ? undefined : Math.min(...deadlines);
+  }
+
+  private tryAdmit(sequence: Sequence): Admission | undefined {
+    const resident = this.residentBlocks(sequence);
+    const stored = sequence.readCache ? Math.min(sequence.storedBlocks, sequence.reusableBlocks) : 0;
+    const reach = Math.max(resident.length, stored);
+    const total = Math.ceil(sequence.tokens.length / BLOCK_TOKENS);
+    const spare = this.active.length;
+    const needed = total - resident.length + this.blocks.unreferencedAmong(resident) + spare;
+    if (needed > this.blocks.available) return undefined;
+
+    this.blocks.retain(resident);
+    const tailIndex = this.usableTail(sequence, reach);
+    const deviceTail = tailIndex === undefined ? undefined : this.blocks.takePartial(sequence.tail!.hash);
+    const fresh = this.blocks.allocate(total - resident.length - (deviceTail === undefined ? 0 : 1));
+    assertInvariant(fresh !== undefined, 'blocks counted as available were not');
+    sequence.blocks = [...resident, ...fresh];
+    if (deviceTail !== undefined) sequence.blocks.splice(tailIndex!, 0, deviceTail);
+    const storeTail = tailIndex !== undefined && deviceTail === undefined && sequence.tail!.stored;
+
+    sequence.computed = resident.length * BLOCK_TOKENS;
+    sequence.registered = resident.length;
+    sequence.admission = this.admissions++;
+    this.queue.splice(this.queue.indexOf(sequence), 1);
+    this.active.push(sequence);
+    this.claimInFlight(sequence);
+    const restores = reach > resident.length || storeTail;
+    sequence.phase = restores ? 'restoring' : 'running';
+    if (!restores && deviceTail !== undefined) sequence.computed = sequence.tail!.endToken;
+    return {
+      sequence,
+      residentBlocks: resident.length,
+      restoreEnd: reach,
+      tail: deviceTail !== undefined ? 'device' : storeTail ? 'store' : 'none',
+    };
+  }
+
+  /** Index of the partial block when the tail joins exactly where the reusable blocks end. */
+  private usableTail(sequence: Sequence, reach: number): number | undefined {
+    const tail = sequence.tail;
+    if (tail === undefined || !sequence.readCache) return undefined;
+    const last = sequence.sample ? sequence.tokens.length - 1 : sequence.tokens.length;
+    const index = Math.floor(tail.endToken / BLOCK_TOKENS);
+    return reach === index && tail.endToken <= last ? index : undefined;
+  }
+
+  private claimInFlight(sequence: Sequence): void {
+    if (!sequence.shareBlocks) return;
+    for (let index = sequence.registered; index < sequence.chain.length; index++) {
+      const hash = sequence.chain.name(index)!;
+      if (!this.inFlight.has(hash)) this.inFlight.set(hash, sequence);
+    }
+  }
+
+  private dropInFlight(sequence: Sequence): void {
+    for (const [hash, owner] of this.inFlight) if (owner === sequence) this.inFlight.delete(hash);
+  }
+
+  /**
+   * A restore ended: blocks below `validBlocks` hold their KV, and the tail too when `tailValid`. Whatever is missing will be
+   * computed, so a failed restore costs time and nothing else.
+   */
+  restored(sequence: Sequence, validBlocks: number, tailValid: boolean): CompletedBlocks | undefined {
+    if (sequence.phase !== 'restoring') return undefined;
+    assertInvariant(validBlocks <= sequence.reusableBlocks, `${sequence.id} restored more than it asked for`);
+    const start = sequence.registered;
+    sequence.phase = 'running';
+    sequence.computed = Math.max(sequence.computed, validBlocks * BLOCK_TOKENS);
+    const end = this.registerComplete(sequence);
+    const tail = sequence.tail;
+    if (tailValid && tail !== undefined && Math.floor(tail.endToken / BLOCK_TOKENS) === validBlocks) {
+      sequence.computed = Math.max(sequence.computed, tail.endToken);
+    }
+    return { sequence, start, end };
+  }
+
+  /** Plans one step. `mixedPrefillTokens` bounds prefill while others decode, so that their latency stays bounded. */
+  plan(mixedPrefillTokens: number): StepPlan {
+    const preempted: Sequence[] = [];
+    for (const sequence of [...this.active]) {
+      if (sequence.phase === 'running' && sequence.decoding) this.ensureBlock(sequence, preempted);
+    }
+    const entries = planStep(
+      this.active.filter((sequence) => sequence.phase === 'running'),
+      { maxTokens: this.limits.maxBatchTokens, mixedPrefillTokens },
+      (organizationId) => this.clock.time(organizationId),
+    );
+    return { entries, preempted };
+  }
+
+  private ensureBlock(sequence: Sequence, preempted: Sequence[]): void {
+    while (sequence.phase === 'running' && sequence.blocks.length * BLOCK_TOKENS <= sequence.computed) {
+      const block = this.blocks.allocate(1);
+      if (block !== undefined) {
+        sequence.blocks.push(...block);
+        continue;
+      }
+      const victim = this.active.findLast((one) => one.phase === 'running');
+      assertInvariant(victim !== undefined, 'a running sequence exists');
+      this.preempt(victim);
+      preempted.push(victim);
+    }
+  }
+
+  private preempt(sequence: Sequence): void {
+    this.leave(sequence);
+    sequence.phase = 'preempted';
+    sequence.preemptions++;
+    sequence.tail = undefined;
+    this.queue.unshift(sequence);
+  }
+
+  private leave(sequence: Sequence): void {
+    this.dropInFlight(sequence);
+    this.blocks.release(sequence.blocks);
+    sequence.blocks = [];
+    sequence.computed = 0;
+    sequence.registered = 0;
+    this.active.splice(this.active.indexOf(sequence), 1);
+  }
+
+  /** The step ran: its tokens' KV is on the device. Returns the blocks that became complete. */
+  commit(entries: readonly StepEntry[]): CompletedBlocks[] {
+    const completed: CompletedBlocks[] = [];
+    for (const { sequence, start, count } of entries) {
+      if (sequence.phase !== 'running') continue;
+      assertInvariant(sequence.computed === start, `${sequence.id} moved while its step ran`);
+      sequence.computed = start + count;
+      this.clock.charge(sequence.organizationId, count);
+      const from = sequence.registered;
+      const end = this.registerComplete(sequence);
+      if (end > from) completed.push({ sequence, start: from, end });
+    }
+    return completed;
+  }
+
+  private registerComplete(sequence: Sequence): number {
+    const complete = Math.floor(sequence.computed / BLOCK_TOKENS);
+    for (let index = sequence.registered; index < complete; index++) {
+      const hash = sequence.chain.name(index);
+      assertInvariant(hash !== undefined, 'a complete block has a hash');
+      if (sequence.shareBlocks) this.blocks.register(sequence.blocks[index]!, hash);
+      if (this.inFlight.get(hash) === sequence) this.inFlight.delete(hash);
+    }
+    sequence.registered = Math.max(sequence.registered, complete);
+    return sequence.registered;
+  }
+
+  /** Ends a sequence in any phase and gives its blocks back. Idempotent. Not while a step or restore still writes them. */
+  finish(sequence: Sequence): void {
+    if (sequence.phase === 'finished') return;
+    if (sequence.phase === 'waiting' || sequence.phase === 'preempted') {
+      this.queue.splice(this.queue.indexOf(sequence), 1);
+    } else {
+      this.leave(sequence);
+    }
+    sequence.phase = 'finished';
+  }
+
+  /** Throws when the structures contradict each other; for tests and idle moments. */
+  checkIntegrity(): void {
+    this.blocks.checkIntegrity();
+    const references = new Map<number, number>();
+    for (const sequence of this.active) {
+      assertInvariant(sequence.phase === 'running' || sequence.phase === 'restoring', `${sequence.id} is not active`);
+      assertInvariant(new Set(sequence.blocks).size === sequence.blocks.length, `${sequence.id} holds a block twice`);
+      assertInvariant(sequence.computed <= sequence.tokens.length, `${sequence.id} computed more than it has`);
+      assertInvariant(sequence.blocks.length * BLOCK_TOKENS >= sequence.computed, `${sequence.id} lacks blocks`);
+      for (const block of sequence.blocks) references.set(block, (references.get(block) ?? 0) + 1);
+    }
+    for (const [block, count] of references) {
+      assertInvariant(this.blocks.referencesOf(block) >= count, `block ${block} has too few references`);
+    }
+    for (const sequence of this.queue) {
+      assertInvariant(sequence.phase === 'waiting' || sequence.phase === 'preempted', `${sequence.id} is not queued`);
+      assertInvariant(sequence.blocks.length === 0, `${sequence.id} waits but holds blocks`);
+    }
+    assertInvariant(this.active.length <= this.limits.maxRunning, 'too many sequences run');
+    for (const [hash, owner] of this.inFlight) {
+      assertInvariant(this.active.includes(owner), `in-flight block ${hash} has no active owner`);
+    }
+  }
+}

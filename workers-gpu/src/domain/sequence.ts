@@ -1,0 +1,95 @@
+import { BLOCK_TOKENS } from '@longshore/core';
+import type { PrefixChain } from './prefix-chain.ts';
+
+/** waiting -> (restoring) -> running -> finished; running -> preempted -> (restoring) -> running. */
+export type Phase = 'waiting' | 'restoring' | 'running' | 'preempted' | 'finished';
+
+/** A session's partial last block, known under the hash of its fewer tokens. */
+export interface TailHint {
+  hash: string;
+  /** Tokens of the chain up to the tail's end; not a multiple of 128. */
+  endToken: number;
+  /** The store has it too. */
+  stored: boolean;
+}
+
+export interface SequenceOptions {
+  id: string;
+  organizationId: string;
+  /** Prompt, and tokens already generated elsewhere. */
+  tokens: number[];
+  chain: PrefixChain;
+  /** Draw a token after the last one; otherwise only the KV is wanted. */
+  sample: boolean;
+  /** Use blocks that others computed. */
+  readCache: boolean;
+  /** Let others use this sequence's blocks. */
+  shareBlocks: boolean;
+  /** Leading blocks worth restoring from the store. */
+  storedBlocks?: number;
+  tail?: TailHint;
+  /** Milliseconds on the scheduler's clock until which it may wait for a block that another sequence is computing. */
+  followUntil?: number;
+}
+
+export class Sequence {
+  readonly id: string;
+  readonly organizationId: string;
+  readonly tokens: number[];
+  readonly chain: PrefixChain;
+  readonly sample: boolean;
+  readonly readCache: boolean;
+  readonly shareBlocks: boolean;
+  readonly followUntil: number;
+  readonly initialTokens: number;
+  storedBlocks: number;
+  tail: TailHint | undefined;
+  phase: Phase = 'waiting';
+  /** Physical block of each 128 positions. */
+  blocks: number[] = [];
+  /** Tokens whose KV is on the device. */
+  computed = 0;
+  /** Leading complete blocks known to the prefix map, or known to be duplicates. */
+  registered = 0;
+  /** Order of admission; decides who is preempted. */
+  admission = -1;
+  preemptions = 0;
+
+  constructor(options: SequenceOptions) {
+    if (options.tokens.length === 0) throw new RangeError('a sequence needs at least one token');
+    this.id = options.id;
+    this.organizationId = options.organizationId;
+    this.tokens = options.tokens;
+    this.initialTokens = options.tokens.length;
+    this.chain = options.chain;
+    this.sample = options.sample;
+    this.readCache = options.readCache;
+    this.shareBlocks = options.shareBlocks;
+    this.storedBlocks = options.storedBlocks ?? 0;
+    this.tail = options.tail;
+    this.followUntil = options.followUntil ?? 0;
+    this.chain.extend(this.tokens);
+  }
+
+  get remaining(): number {
+    return this.tokens.length - this.computed;
+  }
+
+  /** One token is missing and its successor is wanted. */
+  get decoding(): boolean {
+    return this.sample && this.remaining === 1;
+  }
+
+  /**
+   * Leading blocks that may come from a cache. The last token is always computed where its successor is wanted (its logits
+   * are needed), and a shared block is never written, so the block that holds it is computed as a whole.
+   */
+  get reusableBlocks(): number {
+    return Math.floor((this.sample ? this.tokens.length - 1 : this.tokens.length) / BLOCK_TOKENS);
+  }
+
+  append(token: number): void {
+    this.tokens.push(token);
+    this.chain.extend(this.tokens);
+  }
+}

@@ -1,0 +1,75 @@
+import { BLOCK_TOKENS } from '@longshore/core';
+import type { Sequence } from './sequence.ts';
+
+/** `count` tokens of a sequence from absolute position `start`; `sample` when the token after them is wanted. */
+export interface StepEntry {
+  sequence: Sequence;
+  start: number;
+  count: number;
+  sample: boolean;
+}
+
+export interface StepLimits {
+  maxTokens: number;
+  /** Prefill tokens of a step in which others decode. */
+  mixedPrefillTokens: number;
+}
+
+/**
+ * One token for every decoding sequence, then prefill chunks: between organizations block by block to whoever was served
+ * least, inside an organization the first admitted finishes first (that is what its time to first token wants).
+ * Chunks end on block boundaries where they can, so that blocks complete and can be shared early.
+ */
+export function planStep(
+  running: readonly Sequence[],
+  limits: StepLimits,
+  servedBy: (organizationId: string) => number,
+): StepEntry[] {
+  const decoding = running.filter((sequence) => sequence.decoding);
+  const prefilling = running.filter((sequence) => !sequence.decoding && sequence.remaining > 0);
+  const entries = decoding.slice(0, limits.maxTokens).map((sequence) => entryOf(sequence, 1));
+  let budget = limits.maxTokens - entries.length;
+  if (decoding.length > 0) budget = Math.min(budget, limits.mixedPrefillTokens);
+  for (const [sequence, granted] of shareOut(prefilling, budget, servedBy)) {
+    const count = alignedCount(sequence, granted);
+    if (count > 0) entries.push(entryOf(sequence, count));
+  }
+  return entries;
+}
+
+function entryOf(sequence: Sequence, count: number): StepEntry {
+  const last = sequence.computed + count === sequence.tokens.length;
+  return { sequence, start: sequence.computed, count, sample: sequence.sample && last };
+}
+
+function alignedCount(sequence: Sequence, granted: number): number {
+  if (granted >= sequence.remaining) return sequence.remaining;
+  const end = sequence.computed + granted;
+  const aligned = end - (end % BLOCK_TOKENS) - sequence.computed;
+  return aligned > 0 ? aligned : granted;
+}
+
+function shareOut(
+  prefilling: readonly Sequence[],
+  budget: number,
+  servedBy: (organizationId: string) => number,
+): Map<Sequence, number> {
+  const granted = new Map<Sequence, number>();
+  const served = new Map<string, number>();
+  for (const { organizationId } of prefilling) served.set(organizationId, servedBy(organizationId));
+  let left = budget;
+  let open = [...prefilling];
+  while (left > 0 && open.length > 0) {
+    const next = open.reduce((best, one) =>
+      served.get(one.organizationId)! < served.get(best.organizationId)! ? one : best,
+    );
+    const have = granted.get(next) ?? 0;
+    const toBoundary = BLOCK_TOKENS - ((next.computed + have) % BLOCK_TOKENS);
+    const quantum = Math.min(toBoundary, next.remaining - have, left);
+    granted.set(next, have + quantum);
+    served.set(next.organizationId, served.get(next.organizationId)! + quantum);
+    left -= quantum;
+    if (have + quantum === next.remaining) open = open.filter((one) => one !== next);
+  }
+  return granted;
+}
