@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PrefillSpeed } from './prefill-speed.ts';
+import { seededRandom } from './seeded-random.ts';
+import { TransferSpeed } from './transfer-speed.ts';
+
+const near = (got: number, wanted: number, share: number) =>
+  assert.ok(Math.abs(got - wanted) <= share * wanted, `${got} is not within ${share} of ${wanted}`);
+
+test('answers with the prior before anything was measured', () => {
+  near(new PrefillSpeed(1000).estimateMs(0, 500), 500, 0.01);
+});
+
+test('learns a cost that grows with the context, under noise', () => {
+  const random = seededRandom(3);
+  const cost = (start: number, end: number) => {
+    const count = end - start;
+    return 0.8 * count + 0.0002 * count * ((start + end) / 2);
+  };
+  const speed = new PrefillSpeed(100);
+  for (let round = 0; round < 6; round++) {
+    for (let start = 0; start < 8192; start += 512) {
+      speed.observe(start, 512, cost(start, start + 512) * (0.9 + random(200) / 1000));
+    }
+  }
+  near(speed.estimateMs(0, 8192), cost(0, 8192), 0.1);
+  near(speed.estimateMs(7000, 8000), cost(7000, 8000), 0.1);
+  near(speed.estimateMs(0, 512), cost(0, 512), 0.2);
+});
+
+test('never estimates below zero, whatever it saw', () => {
+  const random = seededRandom(9);
+  for (let round = 0; round < 200; round++) {
+    const speed = new PrefillSpeed(1000);
+    for (let step = 0; step < 5; step++) speed.observe(random(8000), 1 + random(512), 1 + random(1000));
+    assert.ok(speed.estimateMs(0, 100) >= 0);
+    assert.ok(speed.estimateMs(8000, 8100) >= 0);
+  }
+});
+
+test('learns the bandwidth of restores', () => {
+  const speed = new TransferSpeed(1_000_000, 5);
+  for (let round = 0; round < 30; round++) speed.observe(50_000_000, 505);
+  near(speed.estimateMs(100_000_000), 1005, 0.05);
+});
