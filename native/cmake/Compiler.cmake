@@ -18,6 +18,8 @@ if(LONGSHORE_WERROR)
 endif()
 # Results must not depend on where the compiler finds a multiply next to an add: kernels ask for FMA by intrinsic.
 add_compile_options(-ffp-contract=off)
+# Nobody reads the floating-point exception flags; without them selects in loops become vector code. Values stay the same.
+add_compile_options(-fno-trapping-math)
 
 if(LONGSHORE_SANITIZE)
   add_compile_options(-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all)

@@ -13,11 +13,13 @@ namespace longshore {
 namespace internal {
 
 double ExpNegative(double x) {
-  if (!(x >= -708.0)) return 0.0;
-  // x = k ln 2 + r, |r| <= ln 2 / 2; adding 1.5 * 2^52 rounds to an integer.
+  // Branch-free, so that a loop over it becomes vector code. Below -708 the result is set to 0 at the end.
+  const double clamped = x >= -708.0 ? x : -708.0;
+  // x = k ln 2 + r, |r| <= ln 2 / 2; adding 1.5 * 2^52 rounds to an integer and leaves k in the low bits.
   const double magic = 0x1.8p52;
-  const double k = (x * 1.4426950408889634 + magic) - magic;
-  const double r = (x - k * 0x1.62e42fefa38p-1) - k * 0x1.ef35793c7673p-45;
+  const double shifted = clamped * 1.4426950408889634 + magic;
+  const double k = shifted - magic;
+  const double r = (clamped - k * 0x1.62e42fefa38p-1) - k * 0x1.ef35793c7673p-45;
   double p = 1.0 / 479001600;  // Taylor to r^12: the remainder is below 2e-16 on this interval
   p = p * r + 1.0 / 39916800;
   p = p * r + 1.0 / 3628800;
@@ -31,7 +33,8 @@ double ExpNegative(double x) {
   p = p * r + 0.5;
   p = p * r + 1.0;
   p = p * r + 1.0;
-  return p * std::bit_cast<double>(static_cast<uint64_t>(static_cast<int64_t>(k) + 1023) << 52);
+  const uint64_t scale = (std::bit_cast<uint64_t>(shifted) + 1023) << 52;
+  return x >= -708.0 ? p * std::bit_cast<double>(scale) : 0.0;
 }
 
 }  // namespace internal
@@ -75,109 +78,152 @@ void ApplyPenalties(const SamplingParams& params, std::span<const uint32_t> hist
   }
 }
 
-std::vector<Candidate> AllCandidates(std::span<const float> logits) {
-  std::vector<Candidate> candidates;
-  candidates.reserve(logits.size());
-  for (uint32_t id = 0; id < logits.size(); id++) {
-    if (logits[id] > kNever) candidates.push_back({logits[id], id});
-  }
-  return candidates;
+// The n best, best first.
+std::vector<Candidate> Best(std::span<const float> logits, std::span<const uint32_t> ids, size_t n) {
+  std::vector<Candidate> all(logits.size());
+  for (size_t i = 0; i < all.size(); i++) all[i] = {logits[i], ids.empty() ? static_cast<uint32_t>(i) : ids[i]};
+  n = std::min(n, all.size());
+  const auto end = all.begin() + static_cast<ptrdiff_t>(n);
+  // Few: one pass with a heap. Many: select, then order what was selected.
+  if (n > 1024) std::nth_element(all.begin(), end - 1, all.end(), Better);
+  std::partial_sort(all.begin(), end, n > 1024 ? end : all.end(), Better);
+  all.resize(n);
+  return all;
 }
 
-// The distribution that the filters leave: weights in order of token id. Filters only ever keep a prefix of the order `Better`,
-// so each is a cutoff, and nothing needs the whole vocabulary sorted.
+float Max(std::span<const float> values) {
+  float max = kNever;
+  for (const float value : values) max = value > max ? value : max;
+  return max;
+}
+
+// The same bits from every clone: no fused multiply-add, no reordering.
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#define LONGSHORE_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define LONGSHORE_CLONES
+#endif
+
+// exp((logit - max) * inverse_temperature) of each.
+LONGSHORE_CLONES std::vector<double> Weights(std::span<const float> logits, float max, double inverse_temperature) {
+  std::vector<double> weights(logits.size());
+  for (size_t i = 0; i < weights.size(); i++) {
+    weights[i] = internal::ExpNegative((static_cast<double>(logits[i]) - static_cast<double>(max)) * inverse_temperature);
+  }
+  return weights;
+}
+
+// In a fixed order: eight interleaved partial sums.
+double Sum(std::span<const double> values) {
+  double lanes[8] = {};
+  size_t i = 0;
+  for (; i + 8 <= values.size(); i += 8) {
+    for (size_t lane = 0; lane < 8; lane++) lanes[lane] += values[i + lane];
+  }
+  for (size_t lane = 0; i < values.size(); i++, lane++) lanes[lane] += values[i];
+  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
+// The tokens that the filters leave, always in order of token id. Every filter keeps a prefix of the order `Better`, so each is
+// a cutoff, and nothing needs the vocabulary sorted.
 class Distribution {
  public:
-  Distribution(std::span<const float> logits, float temperature) : candidates_(AllCandidates(logits)) {
-    float max = kNever;
-    for (const Candidate& c : candidates_) max = std::max(max, c.logit);
-    max_ = max;
-    inverse_temperature_ = 1.0 / static_cast<double>(temperature);
-  }
-
-  bool empty() const { return candidates_.empty(); }
-
-  void TopK(uint32_t k) {
-    if (k == 0 || k >= candidates_.size()) return;
-    std::nth_element(candidates_.begin(), candidates_.begin() + k, candidates_.end(), Better);
-    candidates_.resize(k);
-    SortById();  // nth_element's order is the library's own, and sums depend on order
-  }
-
-  // The shortest prefix whose share of what is left reaches top_p.
-  void TopP(float top_p) {
-    if (top_p >= 1.f) return;
-    const double target = static_cast<double>(top_p) * Total();
-    double sum = 0;
-    size_t done = 0;
-    for (size_t take = 64; done < candidates_.size(); take *= 4) {
-      const size_t end = std::min(done + take, candidates_.size());
-      if (end < candidates_.size()) std::nth_element(candidates_.begin() + done, candidates_.begin() + end, candidates_.end(), Better);
-      std::sort(candidates_.begin() + done, candidates_.begin() + end, Better);
-      for (; done < end; done++) {
-        sum += Weight(candidates_[done]);
-        if (sum >= target) {
-          candidates_.resize(done + 1);
-          return;
-        }
-      }
+  Distribution(std::span<const float> logits, const SamplingParams& params) {
+    ids_.resize(logits.size());
+    for (uint32_t id = 0; id < logits.size(); id++) ids_[id] = id;
+    logits_.assign(logits.begin(), logits.end());
+    if (!params.banned.empty()) Keep([&](size_t i) { return logits_[i] > kNever; });
+    if (ids_.empty()) return;
+    if (params.top_k > 0 && params.top_k < ids_.size()) KeepFrom(Best(logits_, ids_, params.top_k).back());
+    max_ = Max(logits_);
+    if (max_ == kNever) {
+      ids_.clear();
+      return;
     }
+    inverse_temperature_ = 1.0 / static_cast<double>(params.temperature);
+    weights_ = Weights(logits_, max_, inverse_temperature_);
+    if (params.top_p < 1.f) TopP(static_cast<double>(params.top_p));
+    if (params.min_p > 0.f) Keep([&](size_t i) { return weights_[i] >= static_cast<double>(params.min_p); });
   }
 
-  // Drops what is less likely than min_p times the likeliest.
-  void MinP(float min_p) {
-    if (min_p <= 0.f) return;
-    std::erase_if(candidates_, [&](const Candidate& c) { return Weight(c) < static_cast<double>(min_p); });
-  }
+  bool empty() const { return ids_.empty(); }
 
-  uint32_t Draw(double uniform) {
-    SortById();
-    const double target = uniform * Total();
+  uint32_t Draw(double uniform) const {
+    const double target = uniform * Sum(weights_);
     double sum = 0;
-    for (const Candidate& c : candidates_) {
-      sum += Weight(c);
-      if (sum > target) return c.id;
+    for (size_t i = 0; i < ids_.size(); i++) {
+      sum += weights_[i];
+      if (sum > target) return ids_[i];
     }
     // Reached only when rounding makes the sum end at the target: the last token with any weight.
-    for (size_t i = candidates_.size(); i-- > 1;) {
-      if (Weight(candidates_[i]) > 0) return candidates_[i].id;
-    }
-    return candidates_[0].id;
+    size_t last = ids_.size() - 1;
+    while (last > 0 && weights_[last] == 0) last--;
+    return ids_[last];
   }
 
  private:
-  // Relative to the likeliest token's 1.
-  double Weight(const Candidate& c) const {
-    return internal::ExpNegative((static_cast<double>(c.logit) - static_cast<double>(max_)) * inverse_temperature_);
+  // The shortest prefix of the order `Better` whose weight reaches top_p of what is left. Weights are summed in bins of
+  // 1/16 nat of distance from the best; only the bin in which the threshold falls is sorted.
+  void TopP(double top_p) {
+    constexpr size_t kBins = 1024;
+    const auto bin_of = [&](size_t i) {
+      const double distance = (static_cast<double>(max_) - static_cast<double>(logits_[i])) * inverse_temperature_ * 16;
+      return distance < kBins - 1 ? static_cast<size_t>(distance) : kBins - 1;
+    };
+    std::vector<double> bins(kBins, 0.0);
+    for (size_t i = 0; i < ids_.size(); i++) bins[bin_of(i)] += weights_[i];
+    const double target = top_p * Sum(bins);
+    double sum = 0;
+    size_t bin = 0;
+    while (bin < kBins - 1 && sum + bins[bin] < target) sum += bins[bin++];
+    std::vector<float> logits;
+    std::vector<uint32_t> ids;
+    for (size_t i = 0; i < ids_.size(); i++) {
+      if (bin_of(i) == bin) logits.push_back(logits_[i]), ids.push_back(ids_[i]);
+    }
+    if (ids.empty()) return;
+    const std::vector<Candidate> order = Best(logits, ids, ids.size());
+    size_t last = 0;
+    for (;; last++) {
+      sum += internal::ExpNegative((static_cast<double>(order[last].logit) - static_cast<double>(max_)) * inverse_temperature_);
+      if (sum >= target || last + 1 == order.size()) break;
+    }
+    KeepFrom(order[last]);
   }
 
-  void SortById() {
-    std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+  void KeepFrom(Candidate worst) {
+    Keep([&](size_t i) { return !Better(worst, {logits_[i], ids_[i]}); });
   }
 
-  double Total() const {
-    double total = 0;
-    for (const Candidate& c : candidates_) total += Weight(c);
-    return total;
+  template <typename Wanted>
+  void Keep(const Wanted& wanted) {
+    size_t kept = 0;
+    for (size_t i = 0; i < ids_.size(); i++) {
+      if (!wanted(i)) continue;
+      ids_[kept] = ids_[i];
+      logits_[kept] = logits_[i];
+      if (!weights_.empty()) weights_[kept] = weights_[i];
+      kept++;
+    }
+    ids_.resize(kept);
+    logits_.resize(kept);
+    if (!weights_.empty()) weights_.resize(kept);
   }
 
-  std::vector<Candidate> candidates_;
-  float max_;
-  double inverse_temperature_;
+  std::vector<uint32_t> ids_;
+  std::vector<float> logits_;
+  std::vector<double> weights_;  // relative to the best token's 1; empty before top_k has been applied
+  float max_ = kNever;
+  double inverse_temperature_ = 1.0;
 };
 
 void ReportLogprobs(std::span<const float> logits, const SamplingParams& params, StepOutput* output) {
-  const double max = static_cast<double>(logits[ArgMax(logits)]);
-  double total = 0;
-  for (const float logit : logits) total += internal::ExpNegative(static_cast<double>(logit) - max);
-  const double log_sum = max + std::log(total);
+  const float max = Max(logits);
+  const double log_sum = static_cast<double>(max) + std::log(Sum(Weights(logits, max, 1.0)));
   output->logprob = static_cast<float>(static_cast<double>(logits[static_cast<size_t>(output->token)]) - log_sum);
   if (params.top_logprobs == 0) return;
-  std::vector<Candidate> candidates = AllCandidates(logits);
-  const size_t n = std::min<size_t>(params.top_logprobs, candidates.size());
-  std::partial_sort(candidates.begin(), candidates.begin() + n, candidates.end(), Better);
-  for (size_t i = 0; i < n; i++) {
-    output->top.push_back({candidates[i].id, static_cast<float>(static_cast<double>(candidates[i].logit) - log_sum)});
+  for (const Candidate& c : Best(logits, {}, params.top_logprobs)) {
+    output->top.push_back({c.id, static_cast<float>(static_cast<double>(c.logit) - log_sum)});
   }
 }
 
@@ -227,11 +273,8 @@ Status Sample(std::span<const float> logits, const SamplingParams& params, std::
     output->token = ArgMax(final_logits);
     if (final_logits[static_cast<size_t>(output->token)] == kNever) return Invalid("every token is banned");
   } else {
-    Distribution distribution(final_logits, params.temperature);
+    const Distribution distribution(final_logits, params);
     if (distribution.empty()) return Invalid("every token is banned");
-    distribution.TopK(params.top_k);
-    distribution.TopP(params.top_p);
-    distribution.MinP(params.min_p);
     output->token = distribution.Draw(UniformAt(params.seed, position));
   }
   output->top.clear();
