@@ -1,5 +1,6 @@
 import type { Codec, Engine, KvDtype } from '@longshore/native';
-import type { Outcome } from './outcome.ts';
+import type { Hit, ObjectSlice } from './domain/slices.ts';
+import type { Outcome, StoreFault } from './outcome.ts';
 import type { KvStoreStats } from './stats.ts';
 import type { TenantKeys } from './tenant-keys.ts';
 
@@ -19,35 +20,6 @@ export interface KvShape {
   headDim: number;
   kvDtype: KvDtype;
   codec: Codec;
-}
-
-/** Consecutive wanted blocks that lie in one stored object. */
-export interface ObjectSlice {
-  key: string;
-  /** Index in the chain of the first wanted block. */
-  firstBlock: number;
-  /** h of each wanted block, in order. */
-  hashes: Uint8Array[];
-  /** h of the block before the first wanted one; the tenant's root for block 0. */
-  parentHash: Uint8Array;
-  /** Position of the first wanted block inside the object. */
-  indexInObject: number;
-  /** Blocks the object holds. */
-  objectBlocks: number;
-  /** Bytes that a restore reads: the whole object, whatever share of it is wanted. */
-  storedBytes: number;
-  /** The wanted blocks in the engine's dtype. */
-  rawBytes: number;
-}
-
-/** The longest run of stored blocks from the chain's start that the directory holds, from the first asked block on. */
-export interface Hit {
-  slices: ObjectSlice[];
-  /** Blocks covered, counted from `from`. */
-  blockCount: number;
-  storedBytes: number;
-  /** Why the run ended before the last asked hash. `never_seen`: no row; `expired`, `quarantined`: there was one. */
-  endedBy: 'complete' | 'never_seen' | 'expired' | 'quarantined';
 }
 
 export interface LookupRequest {
@@ -90,7 +62,7 @@ export interface RestoredRun {
   bytes: number;
   ms: number;
   /** The first failed slice's fault. */
-  fault?: import('./outcome.ts').StoreFault;
+  fault?: StoreFault;
 }
 
 export interface PublishRequest {

@@ -1,0 +1,86 @@
+import type {
+  FoundBlock,
+  LeaseClaim,
+  LeaseHolder,
+  NewKvBlock,
+  NewKvObject,
+  OpenedDataKey,
+  RetireReason,
+} from '@longshore/db';
+import type { FaultKind } from './outcome.ts';
+
+/** The only error that ports reject with. */
+export class StoreError extends Error {
+  readonly kind: Extract<FaultKind, 'unavailable' | 'timeout' | 'missing' | 'cancelled'>;
+  constructor(kind: StoreError['kind'], message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = 'StoreError';
+    this.kind = kind;
+  }
+}
+
+export interface ObjectInfo {
+  key: string;
+  /** Bytes. */
+  size: number;
+  modifiedAt: Date;
+}
+
+export interface ReadOptions {
+  /** First byte to read; the target's length says how many. Default 0. */
+  offset?: number;
+  signal?: AbortSignal;
+  /** Called with the number of bytes in `target` so far; what it throws ends the read and is thrown on. */
+  onProgress?: (filled: number) => void;
+}
+
+/**
+ * Immutable objects under keys that are never written twice. Every method rejects with StoreError only, within a stated
+ * time: no call hangs.
+ */
+export interface ObjectStore {
+  readonly tier: 's3' | 'disk' | 'host';
+  /** Whole and durable when it resolves. `crc32` (zlib's, of body) is checked by stores that can. */
+  put(key: string, body: Uint8Array, crc32: number): Promise<void>;
+  /** undefined when there is no such object. */
+  head(key: string): Promise<ObjectInfo | undefined>;
+  /** Fills `target`. Rejects `missing` when there is no object, `unavailable` when it ends before the target is full. */
+  readInto(key: string, target: Uint8Array, options?: ReadOptions): Promise<void>;
+  /** Keys with this prefix in byte order, after `after`, at most `limit`. */
+  list(prefix: string, after: string | undefined, limit: number): Promise<ObjectInfo[]>;
+  /** Idempotent. */
+  delete(key: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The block directory, leases and sweeps; see db/src/queries for each call's exact effect. Rejects with StoreError only. */
+export interface BlockDirectory {
+  findBlocks(organizationId: string, namespace: Uint8Array, hashes: readonly Uint8Array[]): Promise<FoundBlock[]>;
+  /** Stored bytes of a ready object; undefined when there is none. */
+  findObject(organizationId: string, key: string): Promise<{ storedBytes: number } | undefined>;
+  reserve(object: NewKvObject): Promise<void>;
+  markReady(key: string, blocks: readonly NewKvBlock[]): Promise<{ taken: number } | undefined>;
+  touch(organizationId: string, keys: readonly string[], ttlSeconds: number): Promise<void>;
+  retire(keys: readonly string[], reason: RetireReason): Promise<number>;
+  quarantine(organizationId: string, key: string, reason: string): Promise<boolean>;
+  removeBlocks(organizationId: string, hashes: readonly Uint8Array[]): Promise<number>;
+
+  acquireLease(claim: LeaseClaim): Promise<'acquired' | LeaseHolder>;
+  renewLease(claim: LeaseClaim): Promise<boolean>;
+  releaseLease(claim: LeaseClaim): Promise<void>;
+  observeLease(hash: Uint8Array): Promise<LeaseHolder | undefined>;
+
+  retireAbandoned(olderThanSeconds: number, limit: number): Promise<number>;
+  retireExpired(limit: number): Promise<number>;
+  retireOrphanTails(olderThanSeconds: number, limit: number): Promise<number>;
+  expireSessions(limit: number): Promise<number>;
+  findDeletable(graceSeconds: number, limit: number): Promise<string[]>;
+  deleteRows(keys: readonly string[]): Promise<void>;
+  findUnknownKeys(keys: readonly string[]): Promise<string[]>;
+  deleteStaleLeases(limit: number): Promise<number>;
+}
+
+/** Where organizations' keys come from, unwrapped, newest first. Rejects with StoreError only. */
+export interface KeyRing {
+  load(organizationId: string): Promise<OpenedDataKey[]>;
+}
