@@ -1,0 +1,36 @@
+// Zeroed memory for weights, KV and activations: 64-byte aligned, backed by huge pages where the system grants them, touched
+// (and so paid for) only where it is used.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/status.h"
+
+namespace longshore {
+
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+  AlignedBuffer(AlignedBuffer&& other) noexcept;
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept;
+  ~AlignedBuffer() { Free(); }
+
+  // Replaces what was held. kOutOfMemory with the size and `purpose` when the system refuses.
+  Status Allocate(uint64_t bytes, const char* purpose);
+  void Free();
+
+  uint8_t* data() { return data_; }
+  const uint8_t* data() const { return data_; }
+  uint64_t size() const { return size_; }
+  template <typename T>
+  T* as() { return reinterpret_cast<T*>(data_); }
+  template <typename T>
+  const T* as() const { return reinterpret_cast<const T*>(data_); }
+
+ private:
+  uint8_t* data_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+}  // namespace longshore

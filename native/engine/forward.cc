@@ -1,0 +1,166 @@
+#include "engine/forward.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace longshore {
+namespace {
+
+constexpr uint32_t kRowShare = 8;  // rows of an element-wise task
+
+constexpr size_t RoundUp(size_t x, size_t to) { return (x + to - 1) / to * to; }
+
+bool Cancelled(const std::atomic<int32_t>* cancel) { return cancel && cancel->load(std::memory_order_relaxed) != 0; }
+
+}  // namespace
+
+Status Forward::Allocate(const Model& model, KvPool& kv, ThreadPool& threads, const kernels::KernelTable& kernels,
+                         uint32_t max_tokens, bool exact) {
+  model_ = &model;
+  kv_ = &kv;
+  threads_ = &threads;
+  kernels_ = &kernels;
+  const Hyperparameters& h = model.h();
+  const size_t q = RoundUp(size_t{h.heads} * h.head_dim, 16), one_kv = RoundUp(size_t{h.kv_heads} * h.head_dim, 16);
+  hidden_stride_ = RoundUp(h.hidden, 16);
+  k_offset_ = q;
+  v_offset_ = q + one_kv;
+  qkv_stride_ = q + 2 * one_kv;
+  mlp_stride_ = RoundUp(h.intermediate, 16);
+  vocab_stride_ = RoundUp(h.vocab, 16);
+  const size_t angles = RoundUp(size_t{max_tokens} * model.rope().half(), 16), per_thread = RoundUp(model.scratch_floats(), 16);
+  const size_t floats = max_tokens * (hidden_stride_ + qkv_stride_ + 2 * mlp_stride_) + 2 * angles + kLogitRows * vocab_stride_ +
+                        threads.threads() * per_thread;
+  if (Status s = memory_.Allocate(floats * sizeof(float), "activations"); !s.ok()) return s;
+  float* p = memory_.as<float>();
+  const auto take = [&p](size_t n) {
+    float* at = p;
+    p += n;
+    return at;
+  };
+  hidden_ = take(max_tokens * hidden_stride_);
+  qkv_ = take(max_tokens * qkv_stride_);
+  gate_ = take(max_tokens * mlp_stride_);
+  up_ = take(max_tokens * mlp_stride_);
+  cos_ = take(angles);
+  sin_ = take(angles);
+  logits_ = take(kLogitRows * vocab_stride_);
+  scratch_.clear();
+  for (uint32_t t = 0; t < threads.threads(); ++t) scratch_.push_back(take(per_thread));
+  if (Status s = normed_.Allocate(max_tokens, h.hidden, "activations"); !s.ok()) return s;
+  if (Status s = attended_.Allocate(max_tokens, h.heads * h.head_dim, "activations"); !s.ok()) return s;
+  if (Status s = gated_.Allocate(max_tokens, h.intermediate, "activations"); !s.ok()) return s;
+  normed_.Shape(h.hidden);
+  attended_.Shape(h.heads * h.head_dim);
+  gated_.Shape(h.intermediate);
+  const uint64_t pool_tokens = uint64_t{kv.shape().blocks} * kBlockTokens;
+  const uint32_t context = static_cast<uint32_t>(std::min<uint64_t>(h.context_length, pool_tokens));
+  return attention_.Allocate({h.heads, h.kv_heads, h.head_dim, exact}, kv, threads.threads(), context);
+}
+
+uint64_t Forward::scratch_bytes() const {
+  return memory_.size() + normed_.bytes() + attended_.bytes() + gated_.bytes() + attention_.bytes();
+}
+
+template <typename Fn>
+void Forward::ForRows(uint32_t rows, const Fn& fn) {
+  threads_->Run((rows + kRowShare - 1) / kRowShare, [&](uint32_t task, uint32_t) {
+    for (uint32_t r = task * kRowShare; r < std::min(rows, (task + 1) * kRowShare); ++r) fn(r);
+  });
+}
+
+void Forward::NormAndQuantize(const std::vector<float>& norm, std::span<const PackedMatrix* const> matrices, const float* x, uint32_t row) {
+  kernels_->rms_norm(x, norm.data(), model_->h().hidden, model_->h().rms_eps, normed_.row(row));
+  bool done[3] = {};
+  for (const PackedMatrix* m : matrices) {
+    bool& quantized = done[static_cast<size_t>(m->activation())];
+    if (!quantized) normed_.Quantize(*kernels_, m->activation(), row);
+    quantized = true;
+  }
+}
+
+bool Forward::Run(const ForwardBatch& batch, const std::atomic<int32_t>* cancel) {
+  const uint32_t rows = static_cast<uint32_t>(batch.tokens.size());
+  const uint32_t half = model_->rope().half();
+  attention_.Plan(batch.items, threads_->threads());
+  ForRows(rows, [&](uint32_t r) {
+    model_->Embed(batch.tokens[r], hidden_ + r * hidden_stride_);
+    model_->rope().Angles(batch.positions[r], cos_ + size_t{r} * half, sin_ + size_t{r} * half);
+  });
+  for (uint32_t layer = 0; layer < model_->h().layers; ++layer) {
+    AttentionBlock(layer, batch, cancel);
+    MlpBlock(layer, rows, cancel);
+    if (Cancelled(cancel)) return false;
+  }
+  return true;
+}
+
+// Norms, rotates and stores a row's query and key heads (the query stays in qkv_).
+void Forward::RotateAndStore(uint32_t layer, const ForwardBatch& batch, uint32_t row) {
+  const Hyperparameters& h = model_->h();
+  const Layer& w = model_->layers()[layer];
+  const uint32_t half = model_->rope().half();
+  const float* cos = cos_ + size_t{row} * half;
+  const float* sin = sin_ + size_t{row} * half;
+  float* q = qkv_ + row * qkv_stride_;
+  float* k = q + k_offset_;
+  const auto rotate = [&](float* x, uint32_t heads, const std::vector<float>& norm) {
+    for (uint32_t i = 0; i < heads; ++i, x += h.head_dim) {
+      if (!norm.empty()) kernels_->rms_norm(x, norm.data(), h.head_dim, h.rms_eps, x);
+      kernels_->rotate(x, cos, sin, half);
+    }
+  };
+  rotate(q, h.heads, w.q_norm);
+  rotate(k, h.kv_heads, w.k_norm);
+  const auto item = std::prev(std::upper_bound(batch.items.begin(), batch.items.end(), row,
+                                               [](uint32_t r, const AttentionItem& i) { return r < i.first_row; }));
+  const uint32_t position = batch.positions[row];
+  kv_->Write(item->block_table[position / kBlockTokens], layer, position % kBlockTokens, k, q + v_offset_);
+}
+
+void Forward::AttentionBlock(uint32_t layer, const ForwardBatch& batch, const std::atomic<int32_t>* cancel) {
+  const Layer& w = model_->layers()[layer];
+  const uint32_t rows = static_cast<uint32_t>(batch.tokens.size());
+  const PackedMatrix* const inputs[] = {&w.q, &w.k, &w.v};
+  ForRows(rows, [&](uint32_t r) { NormAndQuantize(w.attention_norm, inputs, hidden_ + r * hidden_stride_, r); });
+  const Product qkv[] = {{&w.q, &normed_, qkv_, qkv_stride_},
+                         {&w.k, &normed_, qkv_ + k_offset_, qkv_stride_},
+                         {&w.v, &normed_, qkv_ + v_offset_, qkv_stride_}};
+  RunProducts(*threads_, *kernels_, qkv, rows, scratch_, cancel);
+  ForRows(rows, [&](uint32_t r) { RotateAndStore(layer, batch, r); });
+  attention_.Run(*threads_, *kernels_, layer, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel);
+  if (w.o.activation() != ActivationKind::kFloat)
+    ForRows(rows, [&](uint32_t r) { attended_.Quantize(*kernels_, w.o.activation(), r); });
+  const Product o[] = {{&w.o, &attended_, hidden_, hidden_stride_, true}};
+  RunProducts(*threads_, *kernels_, o, rows, scratch_, cancel);
+}
+
+void Forward::MlpBlock(uint32_t layer, uint32_t rows, const std::atomic<int32_t>* cancel) {
+  const Layer& w = model_->layers()[layer];
+  const PackedMatrix* const inputs[] = {&w.gate, &w.up};
+  ForRows(rows, [&](uint32_t r) { NormAndQuantize(w.mlp_norm, inputs, hidden_ + r * hidden_stride_, r); });
+  const Product gate_up[] = {{&w.gate, &normed_, gate_, mlp_stride_}, {&w.up, &normed_, up_, mlp_stride_}};
+  RunProducts(*threads_, *kernels_, gate_up, rows, scratch_, cancel);
+  ForRows(rows, [&](uint32_t r) {
+    kernels_->swiglu(gate_ + r * mlp_stride_, up_ + r * mlp_stride_, static_cast<uint32_t>(mlp_stride_), gated_.row(r));
+    gated_.Quantize(*kernels_, w.down.activation(), r);
+  });
+  const Product down[] = {{&w.down, &gated_, hidden_, hidden_stride_, true}};
+  RunProducts(*threads_, *kernels_, down, rows, scratch_, cancel);
+}
+
+bool Forward::Logits(std::span<const uint32_t> rows, const std::function<void(size_t, const float*)>& use, const std::atomic<int32_t>* cancel) {
+  const PackedMatrix* const output[] = {&model_->output()};
+  for (size_t first = 0; first < rows.size(); first += kLogitRows) {
+    const uint32_t count = static_cast<uint32_t>(std::min<size_t>(kLogitRows, rows.size() - first));
+    for (uint32_t i = 0; i < count; ++i)
+      NormAndQuantize(model_->output_norm(), output, hidden_ + rows[first + i] * hidden_stride_, i);
+    const Product product[] = {{output[0], &normed_, logits_, vocab_stride_}};
+    RunProducts(*threads_, *kernels_, product, count, scratch_, cancel);
+    if (Cancelled(cancel)) return false;
+    for (uint32_t i = 0; i < count; ++i) use(first + i, logits_ + i * vocab_stride_);
+  }
+  return true;
+}
+
+}  // namespace longshore

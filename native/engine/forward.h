@@ -1,0 +1,67 @@
+// The transformer's graph: from the tokens of a step to hidden states and logits.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "engine/attention.h"
+#include "engine/model.h"
+
+namespace longshore {
+
+// A step's rows: the tokens of all items, one after the other.
+struct ForwardBatch {
+  std::vector<uint32_t> tokens;
+  std::vector<uint32_t> positions;
+  std::vector<AttentionItem> items;
+};
+
+class Forward {
+ public:
+  // Rows of logits computed at a time.
+  static constexpr uint32_t kLogitRows = 16;
+
+  Status Allocate(const Model& model, KvPool& kv, ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t max_tokens,
+                  bool exact);
+  uint64_t scratch_bytes() const;
+
+  // Runs all layers and writes the KV of the batch. Returns false when cancelled (the KV of these positions is then undefined).
+  bool Run(const ForwardBatch& batch, const std::atomic<int32_t>* cancel);
+
+  // Logits of rows of the last Run, in chunks: calls use(index into rows, logits [vocab]) in order. Returns false when cancelled.
+  bool Logits(std::span<const uint32_t> rows, const std::function<void(size_t, const float*)>& use, const std::atomic<int32_t>* cancel);
+
+ private:
+  template <typename Fn>
+  void ForRows(uint32_t rows, const Fn& fn);
+  void AttentionBlock(uint32_t layer, const ForwardBatch& batch, const std::atomic<int32_t>* cancel);
+  void MlpBlock(uint32_t layer, uint32_t rows, const std::atomic<int32_t>* cancel);
+  void RotateAndStore(uint32_t layer, const ForwardBatch& batch, uint32_t row);
+  void NormAndQuantize(const std::vector<float>& norm, std::span<const PackedMatrix* const> matrices, const float* x, uint32_t row);
+
+  const Model* model_ = nullptr;
+  KvPool* kv_ = nullptr;
+  ThreadPool* threads_ = nullptr;
+  const kernels::KernelTable* kernels_ = nullptr;
+  Attention attention_;
+  // Strides in floats, whole panels of 16.
+  size_t hidden_stride_ = 0, qkv_stride_ = 0, mlp_stride_ = 0, vocab_stride_ = 0;
+  size_t k_offset_ = 0, v_offset_ = 0;
+  AlignedBuffer memory_;
+  float* hidden_ = nullptr;     // [tokens][hidden_stride] the residual stream
+  float* qkv_ = nullptr;        // [tokens][qkv_stride]
+  float* gate_ = nullptr;       // [tokens][mlp_stride]
+  float* up_ = nullptr;         // [tokens][mlp_stride]
+  float* cos_ = nullptr;        // [tokens][rope_dims/2]
+  float* sin_ = nullptr;
+  float* logits_ = nullptr;     // [kLogitRows][vocab_stride]
+  Activations normed_;          // inputs of qkv, gate, up, output
+  Activations attended_;        // inputs of o
+  Activations gated_;           // inputs of down
+  std::vector<float*> scratch_; // per thread, exact mode
+};
+
+}  // namespace longshore

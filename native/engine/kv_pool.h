@@ -1,0 +1,64 @@
+// The paged KV pool: physical blocks of 128 tokens, each holding all layers and KV heads, in the layout the attention kernels read.
+//
+// One tile per (block, layer, KV head), K then V:
+//   bf16: K [head_dim/2][128][2], V [64][padded][2]: pairs of channels (K) or of keys (V) side by side, as bf16 products take them
+//   f32:  K [head_dim][128],      V [128][padded]
+// padded = head_dim rounded up to 16; the padding stays zero.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "engine/aligned_buffer.h"
+#include "engine/engine.h"
+
+namespace longshore {
+
+class KvPool {
+ public:
+  struct Shape {
+    uint32_t blocks, layers, kv_heads, head_dim;
+    KvDtype dtype;
+  };
+
+  Status Allocate(const Shape& shape);
+  void Free() { memory_.Free(); }
+
+  const Shape& shape() const { return shape_; }
+  uint32_t padded() const { return padded_; }
+  uint64_t bytes() const { return memory_.size(); }
+  // Without padding, all layers, K and V.
+  static uint64_t BytesPerToken(const Shape& s) { return uint64_t{2} * s.layers * s.kv_heads * s.head_dim * ElementBytes(s.dtype); }
+  static uint32_t ElementBytes(KvDtype d) { return d == KvDtype::kF32 ? 4 : 2; }
+
+  const void* KTile(uint32_t block, uint32_t layer, uint32_t head) const { return memory_.data() + Offset(block, layer, head); }
+  const void* VTile(uint32_t block, uint32_t layer, uint32_t head) const { return memory_.data() + Offset(block, layer, head) + k_bytes_; }
+
+  // Writes one token's key and value [kv_heads][head_dim] (rounded to the pool's type) into a slot of a block.
+  void Write(uint32_t block, uint32_t layer, uint32_t slot, const float* key, const float* value);
+
+  // The raw form of engine.h: [K, V][kv_heads][tokens][head_dim]; sizes as checked by the engine.
+  void Read(uint32_t block, uint32_t layer, uint32_t tokens, uint8_t* dst) const;
+  void WriteRaw(uint32_t block, uint32_t layer, uint32_t tokens, const uint8_t* src);
+
+ private:
+  uint64_t Offset(uint32_t block, uint32_t layer, uint32_t head) const {
+    return ((uint64_t{block} * shape_.layers + layer) * shape_.kv_heads + head) * (k_bytes_ + v_bytes_);
+  }
+  // Index of an element inside its tile.
+  uint32_t KIndex(uint32_t slot, uint32_t channel) const {
+    return shape_.dtype == KvDtype::kF32 ? channel * kBlockTokens + slot : (channel / 2 * kBlockTokens + slot) * 2 + channel % 2;
+  }
+  uint32_t VIndex(uint32_t slot, uint32_t channel) const {
+    return shape_.dtype == KvDtype::kF32 ? slot * padded_ + channel : (slot / 2 * padded_ + channel) * 2 + slot % 2;
+  }
+  template <typename T, typename Fn>
+  void ForRaw(uint32_t block, uint32_t layer, uint32_t tokens, const Fn& fn) const;
+
+  Shape shape_{};
+  uint32_t padded_ = 0;
+  uint64_t k_bytes_ = 0, v_bytes_ = 0;
+  AlignedBuffer memory_;
+};
+
+}  // namespace longshore

@@ -1,0 +1,108 @@
+// The kernels' whole face: plain structs of shapes and strides, and one table of functions per instruction set.
+//
+// Every kernel computes an output element by one fixed sequence of operations that depends only on the shapes of the model,
+// never on how many rows a call has or which rows share a register tile: this is what makes the engine batch-invariant.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/panel.h"
+
+namespace longshore::kernels {
+
+constexpr uint32_t kKeyTile = 128;        // keys per attention tile = tokens of a KV block
+constexpr uint32_t kMaxAttendRows = 64;   // query rows per attention call
+constexpr uint32_t kMaxHeadDim = 512;
+
+// Activations quantized to 8 bits, `rows` rows of k inputs; strides in elements.
+struct QuantRows {
+  int8_t* q;            // [rows][k]
+  float* scale;         // [rows][k/32]
+  int32_t* sum32;       // [rows][k/32] sum of q over 32 inputs
+  int32_t* sum16;       // [rows][k/16] the same over 16
+  float* scaled_sum;    // [rows][k/32] scale * sum32
+  uint32_t k;           // a multiple of 32
+};
+
+// out[r][n] (+)= sum over k of w[n][k] x[r][k] (+ bias[n]) for all n of the given panels.
+struct QuantProduct {
+  QuantFormat format;
+  const uint8_t* panels;  // [panel_count][k/group] groups
+  size_t panel_bytes;
+  uint32_t panel_count;
+  const QuantRows* x;
+  uint32_t row, rows;     // rows [row, row + rows) of x
+  const float* bias;      // [16 * panel_count] or null
+  float* out;             // element (row, first output); [rows][out_stride]
+  size_t out_stride;      // floats
+  bool accumulate;        // add to what is there
+};
+
+enum class FloatType { kF32, kF16, kBf16 };
+
+struct FloatProduct {
+  FloatType type;
+  const void* panels;     // [panel_count][k][16]
+  size_t panel_bytes;
+  uint32_t panel_count;
+  uint32_t k;
+  const float* x;         // [rows][x_stride]
+  size_t x_stride;
+  uint32_t rows;
+  const float* bias;
+  float* out;
+  size_t out_stride;
+  bool accumulate;
+};
+
+// Attention of `rows` query rows over the tiles of one split: fills m, l, o from scratch.
+//   s = scale * q.k (base-2 logits);  m = max s;  l = sum 2^(s-m);  o = sum 2^(s-m) v
+// Rows come token-major: row r belongs to the token at `position + r / group` and sees the keys [0, that position].
+// Rows that see no key of the split get m = -inf, l = 0, o = 0.
+// Tiles of bf16 pools: K [head_dim/2][128][2], V [64][padded][2]; of f32 pools: K [head_dim][128], V [128][padded].
+struct Attend {
+  const float* q;                // [rows][head_dim]
+  const uint16_t* q_bf16;        // the same rounded to bf16; read by kernels with bf16 products
+  uint32_t rows, group;
+  uint32_t position;             // of row 0's token
+  uint32_t first_key;            // of tile 0; a multiple of 128
+  uint32_t tiles;
+  const void* const* k_tiles;    // [tiles]
+  const void* const* v_tiles;
+  uint32_t head_dim, padded;     // even; padded to a multiple of 16
+  float scale;                   // softmax scale * log2(e)
+  float* scores;                 // scratch [rows][128]
+  void* probabilities;           // scratch [rows][128] f32 or bf16
+  float* m;                      // [rows]
+  float* l;                      // [rows]
+  float* o;                      // [rows][padded]
+};
+
+enum class KvKind { kBf16, kBf16Exact, kF32 };  // kBf16Exact: bf16 keys and values, f32 queries and probabilities
+
+struct KernelTable {
+  const char* isa;
+  void (*multiply_quantized)(const QuantProduct&);
+  void (*multiply_float)(const FloatProduct&);
+  void (*attend[3])(const Attend&);             // by KvKind
+  bool attend_reads_bf16;                       // attend[kBf16] reads q_bf16
+  // (m, l, o) of `rows` rows += another part, by log-sum-exp. The order of parts matters to the bits.
+  void (*merge)(float* m, float* l, float* o, const float* m2, const float* l2, const float* o2, uint32_t rows, uint32_t padded);
+  // out = x / rms(x) * weight over n elements.
+  void (*rms_norm)(const float* x, const float* weight, uint32_t n, float eps, float* out);
+  // Row r of `out` from k floats, a scale per 32 inputs (ggml's Q8_0/Q8_1: scale rounded to f16) or per 256 (Q8_K).
+  void (*quantize_32)(const float* x, uint32_t r, const QuantRows* out);
+  void (*quantize_256)(const float* x, uint32_t r, const QuantRows* out);
+  // out = gate * sigmoid(gate) * up; n a multiple of 16.
+  void (*swiglu)(const float* gate, const float* up, uint32_t n, float* out);
+  // Rotates x[i], x[i + half] by the angles' cos and sin, i < half.
+  void (*rotate)(float* x, const float* cos, const float* sin, uint32_t half);
+  void (*to_bf16)(const float* x, uint32_t n, uint16_t* out);  // round half to even; n a multiple of 16
+};
+
+// The best table this CPU can run and that is not above `isa` ("auto", "portable", "avx2", "avx512"); null for another name
+// or for an instruction set that this CPU or build lacks.
+const KernelTable* SelectKernels(const char* isa);
+
+}  // namespace longshore::kernels

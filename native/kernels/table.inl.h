@@ -1,0 +1,30 @@
+// One table of all kernels for the vector type S.
+#pragma once
+
+#include "kernels/attention.inl.h"
+#include "kernels/elementwise.inl.h"
+#include "kernels/product.inl.h"
+
+namespace longshore::kernels {
+namespace {
+
+template <class S>
+constexpr KernelTable MakeTable() {
+  return {
+      .isa = S::kName,
+      .multiply_quantized = MultiplyQuantized<S>,
+      .multiply_float = MultiplyFloat<S>,
+      .attend = {AttendSplit<S, KvKind::kBf16>, AttendSplit<S, KvKind::kBf16Exact>, AttendSplit<S, KvKind::kF32>},
+      .attend_reads_bf16 = S::kBf16Dot,
+      .merge = MergeParts<S>,
+      .rms_norm = RmsNorm<S>,
+      .quantize_32 = Quantize32<S>,
+      .quantize_256 = Quantize256<S>,
+      .swiglu = SwiGlu<S>,
+      .rotate = Rotate<S>,
+      .to_bf16 = ToBf16<S>,
+  };
+}
+
+}  // namespace
+}  // namespace longshore::kernels
