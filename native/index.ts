@@ -178,6 +178,10 @@ export interface ModelMetadata {
   weightsFormat: string;
   contextLength: number;
   vocab: number;
+  /** These three and the KV dtype give the bytes of a KV block, from which the pool is sized before `open`. */
+  layers: number;
+  kvHeads: number;
+  headDim: number;
   eosIds: number[];
   bosId: number | null;
   /** null for Hugging Face folders and for GGUF files without a tokenizer. */
