@@ -7,7 +7,6 @@ export * from './queries/data-keys.ts';
 export * from './queries/kv-objects.ts';
 export * from './queries/kv-sweep.ts';
 export * from './queries/leases.ts';
-export * from './queries/ping.ts';
 export * from './queries/sessions.ts';
 export * from './queries/sessions-read.ts';
 export * from './queries/usage.ts';
