@@ -7,12 +7,14 @@ import type {
   OpenedDataKey,
   RetireReason,
 } from '@longshore/db';
-import type { FaultKind } from './outcome.ts';
+
+/** `truncated`: the object exists and is shorter than its directory row says. */
+export type StoreErrorKind = 'unavailable' | 'timeout' | 'missing' | 'truncated' | 'cancelled';
 
 /** The only error that ports reject with. */
 export class StoreError extends Error {
-  readonly kind: Extract<FaultKind, 'unavailable' | 'timeout' | 'missing' | 'cancelled'>;
-  constructor(kind: StoreError['kind'], message: string, cause?: unknown) {
+  readonly kind: StoreErrorKind;
+  constructor(kind: StoreErrorKind, message: string, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
     this.name = 'StoreError';
     this.kind = kind;
@@ -44,9 +46,9 @@ export interface ObjectStore {
   put(key: string, body: Uint8Array, crc32: number): Promise<void>;
   /** undefined when there is no such object. */
   head(key: string): Promise<ObjectInfo | undefined>;
-  /** Fills `target`. Rejects `missing` when there is no object, `unavailable` when it ends before the target is full. */
+  /** Fills `target`. Rejects `missing` when there is no object, `truncated` when it ends before the target is full. */
   readInto(key: string, target: Uint8Array, options?: ReadOptions): Promise<void>;
-  /** Keys with this prefix in byte order, after `after`, at most `limit`. */
+  /** No key is another key's folder. Keys with this prefix in byte order, after `after`, at most `limit`. */
   list(prefix: string, after: string | undefined, limit: number): Promise<ObjectInfo[]>;
   /** Idempotent. */
   delete(key: string): Promise<void>;
