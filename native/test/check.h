@@ -88,8 +88,8 @@ inline int Run(int argc, char** argv) {
 
 #define CHECK_EQ(a, b)                                                                                 \
   do {                                                                                                 \
-    const auto& check_a = (a);                                                                         \
-    const auto& check_b = (b);                                                                         \
+    const auto check_a = (a);                                                                          \
+    const auto check_b = (b);                                                                          \
     if (!(check_a == check_b))                                                                         \
       longshore::test::Fail(__FILE__, __LINE__, "CHECK_EQ(" #a ", " #b "): " + longshore::test::Show(check_a) + \
                                                     " != " + longshore::test::Show(check_b));          \
@@ -107,7 +107,7 @@ inline int Run(int argc, char** argv) {
 // For Status and Result<T>: prints the message of an unexpected error.
 #define CHECK_OK(expression)                                                                           \
   do {                                                                                                 \
-    const auto& check_s = longshore::test::StatusOf(expression);                                       \
+    const auto check_s = longshore::test::StatusOf(expression);                                       \
     if (!check_s.ok()) longshore::test::Fail(__FILE__, __LINE__, #expression ": " + check_s.message()); \
   } while (0)
 
