@@ -141,7 +141,7 @@ function run(command, args, log, onLine = () => {}) {
     child.on('error', (error) => fail(new BuildError(`${command} cannot be started: ${error.message}`)));
     child.on('close', (status) => {
       if (status === 0) return done();
-      for (const line of lines) log(line);
+      for (const line of lines) if (progress(line) === null) log(line);
       if (rest) log(rest);
       fail(new BuildError(`${command} failed with status ${status}: the compiler's words are above`));
     });
