@@ -240,8 +240,8 @@ def main():
     models = {
         "llama": (LlamaConfig(**SHAPE, tie_word_embeddings=True, rope_parameters=plain), bf16),
         "llama-linear": (LlamaConfig(**SHAPE | dict(num_hidden_layers=1), tie_word_embeddings=True, rope_parameters={"rope_type": "linear", "rope_theta": THETA, "factor": 4.0}), f32),
-        "llama-llama3": (LlamaConfig(**SHAPE, tie_word_embeddings=True, rope_parameters={"rope_type": "llama3", "rope_theta": THETA, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}), bf16),
-        "llama-yarn": (LlamaConfig(**SHAPE, tie_word_embeddings=True, rope_parameters={"rope_type": "yarn", "rope_theta": THETA, "factor": 8.0, "original_max_position_embeddings": 64}), bf16),
+        "llama-llama3": (LlamaConfig(**SHAPE | dict(num_hidden_layers=1), tie_word_embeddings=True, rope_parameters={"rope_type": "llama3", "rope_theta": THETA, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}), bf16),
+        "llama-yarn": (LlamaConfig(**SHAPE | dict(num_hidden_layers=1), tie_word_embeddings=True, rope_parameters={"rope_type": "yarn", "rope_theta": THETA, "factor": 8.0, "original_max_position_embeddings": 64}), bf16),
         "mistral-untied": (MistralConfig(**SHAPE | dict(num_key_value_heads=1, sliding_window=None), head_dim=16, tie_word_embeddings=False, rope_parameters=plain), f16),
         "qwen2-sharded": (Qwen2Config(**SHAPE, tie_word_embeddings=False, use_sliding_window=False, rope_parameters={"rope_type": "default", "rope_theta": 1e6}), bf16),
         "qwen3": (Qwen3Config(**SHAPE, head_dim=32, tie_word_embeddings=True, use_sliding_window=False, rope_parameters={"rope_type": "default", "rope_theta": 1e6}), bf16),
