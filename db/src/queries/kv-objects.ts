@@ -117,6 +117,19 @@ export async function findBlocks(
     );
 }
 
+/** Stored bytes of a ready object of this organization; undefined when there is none. For tails, which have no block rows. */
+export async function findReadyObject(
+  db: Executor,
+  organizationId: string,
+  key: string,
+): Promise<{ storedBytes: number } | undefined> {
+  const [row] = await db
+    .select({ storedBytes: kvObjects.storedBytes })
+    .from(kvObjects)
+    .where(and(eq(kvObjects.key, key), eq(kvObjects.organizationId, organizationId), eq(kvObjects.state, 'ready')));
+  return row;
+}
+
 /** Slides expiry to now + ttl where that is later, and the last use. */
 export async function touchObjects(
   db: Executor,

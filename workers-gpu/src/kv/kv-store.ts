@@ -172,7 +172,7 @@ export interface KvStore {
   tenant(organizationId: string): Promise<Outcome<TenantKeys>>;
   lookup(request: LookupRequest): Promise<Outcome<Hit>>;
   restore(request: RestoreRequest): Promise<Outcome<Restored>>;
-  /** Restores many slices, several at a time, all of them tried; returns how far the run is whole. */
+  /** Restores many slices, several at a time, and says how far the run is whole; what lies behind a fault is given up. */
   restoreRun(request: RestoreRunRequest): Promise<RestoredRun>;
   /** Never waits: a full queue answers `overloaded` through the handle. */
   publish(request: PublishRequest): PublishHandle;

@@ -12,7 +12,9 @@ export type FaultKind =
   /** The engine refused to export or import. */
   | 'engine'
   | 'cancelled'
-  | 'closed';
+  | 'closed'
+  /** A bug here; the message says where. */
+  | 'internal';
 
 export interface StoreFault {
   kind: FaultKind;

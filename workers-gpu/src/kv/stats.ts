@@ -55,6 +55,7 @@ export function emptyStats(): KvStoreStats {
       engine: 0,
       cancelled: 0,
       closed: 0,
+      internal: 0,
     },
     publishQueueBlocks: 0,
     publishesRunning: 0,

@@ -1,0 +1,201 @@
+import { BLOCK_TOKENS } from '@longshore/core';
+import { Breaker } from './domain/breaker.ts';
+import { blocksPerObject } from './domain/object-plan.ts';
+import { rawBlockBytes, storedBlockBytes } from './domain/section-layout.ts';
+import { type Hit, sliceRun } from './domain/slices.ts';
+import { faultOf } from './fault.ts';
+import { guarded } from './guard.ts';
+import type { KvEngine, KvShape, KvStore, LookupRequest, StoredTail, TailRequest } from './kv-store.ts';
+import { LeaseKeeper } from './lease-keeper.ts';
+import { ObjectWriter } from './object-writer.ts';
+import { done, failed, type Outcome, type StoreFault } from './outcome.ts';
+import type { BlockDirectory, KeyRing, ObjectStore } from './ports.ts';
+import { Publisher } from './publisher.ts';
+import { Restorer } from './restorer.ts';
+import { emptyStats } from './stats.ts';
+import { DEFAULT_SWEEP_AGES, type SweepAges, Sweeper } from './sweeper.ts';
+import { TenantCache } from './tenant-cache.ts';
+import { TouchThrottle } from './touch-throttle.ts';
+
+export interface KvStoreOptions {
+  engine: KvEngine;
+  objects: ObjectStore;
+  directory: BlockDirectory;
+  keyRing: KeyRing;
+  /** core's namespaceOf. */
+  namespace: Uint8Array;
+  shape: KvShape;
+  workerId: string;
+  /** Random per process start. */
+  epoch: string;
+  /** How long blocks are kept after their last use. */
+  ttlSeconds: number;
+  /** Blocks that may wait for export; default 4,096 (512 K tokens). */
+  maxQueuedBlocks?: number;
+  /** Between sweeps, spread by a fifth over the workers; 0: only when sweep() is called. Default 60,000. */
+  sweepIntervalMs?: number;
+  sweepAges?: SweepAges;
+  /** Hears of every fault once, for logs. */
+  onFault?: (fault: StoreFault) => void;
+}
+
+const BREAKER_FAILURES = 4;
+const BREAKER_PAUSE_MS = 5000;
+const LOOKUP_PAGE = 2048;
+
+/** Wires the KV tiers together. Ports are closed by whoever made them. */
+export function createKvStore(options: KvStoreOptions): KvStore {
+  const { engine, namespace, shape, workerId, epoch, ttlSeconds } = options;
+  const now = () => performance.now();
+  const stats = emptyStats();
+  const onFault = (fault: StoreFault) => {
+    stats.faults[fault.kind]++;
+    options.onFault?.(fault);
+  };
+  const objectBreaker = new Breaker(BREAKER_FAILURES, BREAKER_PAUSE_MS);
+  const objects = guarded(options.objects, objectBreaker, 'object store', now);
+  const directory = guarded(options.directory, new Breaker(BREAKER_FAILURES, BREAKER_PAUSE_MS), 'database', now);
+  const tenants = new TenantCache(options.keyRing, namespace, now);
+  const writer = new ObjectWriter(objects, directory, { namespace, shape, workerId });
+  const perObject = blocksPerObject(storedBlockBytes(shape, shape.codec));
+  const publisher = new Publisher({
+    engine,
+    directory,
+    writer,
+    namespace,
+    shape,
+    blocksPerObject: perObject,
+    maxQueuedBlocks: options.maxQueuedBlocks ?? 4096,
+    ttlSeconds,
+    stats,
+    onFault,
+    now,
+  });
+  const restorer = new Restorer({ engine, objects, directory, tenants, namespace, shape, stats, onFault, now });
+  const leases = new LeaseKeeper({ directory, workerId, epoch, stats, onFault, now });
+  const sweeper = new Sweeper(objects, directory, options.sweepAges ?? DEFAULT_SWEEP_AGES, onFault);
+  const touched = new TouchThrottle(now);
+  let closed = false;
+  let sweeping: Promise<unknown> = Promise.resolve();
+
+  const interval = options.sweepIntervalMs ?? 60_000;
+  const sweepTimer = interval > 0 ? setInterval(() => void sweep(), interval * (0.9 + 0.2 * Math.random())) : undefined;
+  sweepTimer?.unref();
+
+  async function attempt<T>(run: () => Promise<T>): Promise<Outcome<T>> {
+    if (closed) return failed('closed', 'the KV store is closed');
+    try {
+      return done(await run());
+    } catch (error) {
+      const fault = faultOf(error);
+      onFault(fault);
+      return { ok: false, fault };
+    }
+  }
+
+  async function findHit({ tenant, hashes, from = 0 }: LookupRequest): Promise<Hit> {
+    const rows = [];
+    for (let start = from; start < hashes.length; start += LOOKUP_PAGE) {
+      const page = hashes.slice(start, start + LOOKUP_PAGE);
+      const found = await directory.findBlocks(tenant.organizationId, namespace, page);
+      rows.push(...found);
+      if (found.length < page.length) break;
+    }
+    const rawBytes = shape.layers * rawBlockBytes(shape, BLOCK_TOKENS);
+    const hit = sliceRun({ hashes, root: tenant.root, from, rawBlockBytes: rawBytes }, rows);
+    stats.lookups++;
+    stats.lookupBlocksAsked += hashes.length - from;
+    stats.lookupBlocksHit += hit.blockCount;
+    const due = touched.due(hit.slices.map((slice) => slice.key));
+    if (due.length > 0) void attempt(() => directory.touch(tenant.organizationId, due, ttlSeconds));
+    return hit;
+  }
+
+  async function writeTail(request: TailRequest): Promise<StoredTail> {
+    const release = await publisher.acquireSlot();
+    try {
+      const { tenant, parentHash, hash, firstToken, tokenCount, sessionId } = request;
+      const blocks = Uint32Array.of(request.physicalBlock);
+      const encoded = await engine.exportBlocks(blocks, 'raw', firstToken, tokenCount);
+      const written = await writer.write({
+        tenant,
+        content: {
+          codec: 'raw',
+          partial: true,
+          parentHash,
+          firstToken,
+          tokenCount,
+          blockHashes: [hash],
+          sections: encoded.layers,
+        },
+        blocks: [],
+        rawBytes: encoded.rawBytes,
+        ttlSeconds: request.ttlSeconds ?? ttlSeconds,
+        sessionId,
+      });
+      stats.publishedBytes += written.storedBytes;
+      stats.publishedRawBytes += encoded.rawBytes;
+      return { objectKey: written.key, storedBytes: written.storedBytes };
+    } finally {
+      release();
+    }
+  }
+
+  function sweep() {
+    const run = sweeping.then(() => (closed ? failed('closed', 'the KV store is closed') : sweeper.sweep()));
+    sweeping = run;
+    return run;
+  }
+
+  return {
+    namespace,
+    shape,
+    blocksPerObject: perObject,
+    tier: options.objects.tier,
+    leases,
+    async tenant(organizationId) {
+      if (closed) return failed('closed', 'the KV store is closed');
+      const outcome = await tenants.get(organizationId);
+      if (!outcome.ok) onFault(outcome.fault);
+      return outcome;
+    },
+    lookup: (request) => attempt(() => findHit(request)),
+    restore: (request) =>
+      closed ? Promise.resolve(failed('closed', 'the KV store is closed')) : restorer.restore(request),
+    async restoreRun(request) {
+      if (closed) return { blocks: 0, bytes: 0, ms: 0, ...failed('closed', 'the KV store is closed') };
+      return restorer.restoreRun(request);
+    },
+    publish: (request) => publisher.publish(request),
+    putTail(request) {
+      if (request.tokenCount < 1 || request.tokenCount >= BLOCK_TOKENS || request.firstToken % BLOCK_TOKENS !== 0)
+        throw new RangeError('a tail has 1 to 127 tokens and starts on a block boundary');
+      const work = attempt(() => writeTail(request));
+      publisher.track(work);
+      return work;
+    },
+    getTail: (request) =>
+      closed ? Promise.resolve(failed('closed', 'the KV store is closed')) : restorer.getTail(request),
+    touch: (tenant, keys, ttl) => attempt(() => directory.touch(tenant.organizationId, keys, ttl ?? ttlSeconds)),
+    remove: (tenant, hashes) =>
+      attempt(async () => ({ objects: await directory.removeBlocks(tenant.organizationId, hashes) })),
+    sweep,
+    async flush(timeoutMs) {
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<boolean>((resolve) => {
+        timer = setTimeout(() => resolve(false), timeoutMs);
+      });
+      const idle = publisher.idle().then(() => true);
+      return Promise.race([idle, late]).finally(() => clearTimeout(timer));
+    },
+    stats: () => ({ ...stats, faults: { ...stats.faults }, storeBreakerOpen: objectBreaker.isOpen(now()) }),
+    async close() {
+      if (closed) return;
+      closed = true;
+      clearInterval(sweepTimer);
+      publisher.close();
+      await this.flush(2000);
+      await leases.close();
+    },
+  };
+}

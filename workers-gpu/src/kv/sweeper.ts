@@ -1,0 +1,101 @@
+import { faultOf } from './fault.ts';
+import type { SweepReport } from './kv-store.ts';
+import { KEY_PREFIX } from './object-writer.ts';
+import { done, type Outcome, type StoreFault } from './outcome.ts';
+import type { BlockDirectory, ObjectStore } from './ports.ts';
+
+/** Seconds; each must be longer than the slowest honest publish or read. */
+export interface SweepAges {
+  /** After which a reservation's publisher is taken for dead. */
+  abandoned: number;
+  /** Between retiring an object and deleting its bytes: longer than the longest read. */
+  grace: number;
+  /** After which an object that no row names, or a tail that no session names, is taken for garbage. */
+  orphan: number;
+}
+
+export const DEFAULT_SWEEP_AGES: SweepAges = { abandoned: 600, grace: 300, orphan: 1800 };
+
+/** Rows, objects or keys of one kind that one pass looks at. */
+const LIMIT = 500;
+const CONCURRENT_DELETES = 8;
+
+/**
+ * Finds what crashes, expiry and deletes leave behind. Any number of workers may sweep at once: every step is idempotent and checks
+ * the state that it starts from. The delete order is kept throughout: retired -> grace -> bytes -> row.
+ */
+export class Sweeper {
+  private readonly objects: ObjectStore;
+  private readonly directory: BlockDirectory;
+  private readonly ages: SweepAges;
+  private readonly onFault: (fault: StoreFault) => void;
+  /** Where the walk over the bucket goes on; undefined: at its start. */
+  private cursor: string | undefined;
+
+  constructor(objects: ObjectStore, directory: BlockDirectory, ages: SweepAges, onFault: (fault: StoreFault) => void) {
+    this.objects = objects;
+    this.directory = directory;
+    this.ages = ages;
+    this.onFault = onFault;
+  }
+
+  /** One bounded pass. A step that fails does not keep the others from running; the first fault is the outcome then. */
+  async sweep(): Promise<Outcome<SweepReport>> {
+    const { directory, ages } = this;
+    const report: SweepReport = {
+      abandoned: 0,
+      expired: 0,
+      orphanTails: 0,
+      expiredSessions: 0,
+      deleted: 0,
+      orphanObjects: 0,
+      more: false,
+    };
+    let firstFault: StoreFault | undefined;
+    const step = async (name: Exclude<keyof SweepReport, 'more'> | undefined, run: () => Promise<number>) => {
+      try {
+        const count = await run();
+        if (name) report[name] = count;
+        report.more ||= count >= LIMIT;
+      } catch (error) {
+        const fault = faultOf(error);
+        this.onFault(fault);
+        firstFault ??= fault;
+      }
+    };
+    await step('expiredSessions', () => directory.expireSessions(LIMIT));
+    await step('abandoned', () => directory.retireAbandoned(ages.abandoned, LIMIT));
+    await step('expired', () => directory.retireExpired(LIMIT));
+    await step('orphanTails', () => directory.retireOrphanTails(ages.orphan, LIMIT));
+    await step('deleted', () => this.deleteRetired());
+    await step('orphanObjects', () => this.deleteOrphans());
+    await step(undefined, () => directory.deleteStaleLeases(LIMIT));
+    report.more ||= this.cursor !== undefined;
+    return firstFault ? { ok: false, fault: firstFault } : done(report);
+  }
+
+  private async deleteRetired(): Promise<number> {
+    const keys = await this.directory.findDeletable(this.ages.grace, LIMIT);
+    await this.deleteBytes(keys, (batch) => this.directory.deleteRows(batch));
+    return keys.length;
+  }
+
+  private async deleteOrphans(): Promise<number> {
+    const page = await this.objects.list(KEY_PREFIX, this.cursor, LIMIT);
+    this.cursor = page.length < LIMIT ? undefined : page.at(-1)!.key;
+    const oldEnough = Date.now() - 1000 * this.ages.orphan;
+    const keys = page.filter((info) => info.modifiedAt.getTime() <= oldEnough).map((info) => info.key);
+    const orphans = await this.directory.findUnknownKeys(keys);
+    await this.deleteBytes(orphans, async () => {});
+    return orphans.length;
+  }
+
+  /** In the given order, a few at a time; `afterwards` runs for each batch whose bytes are gone. */
+  private async deleteBytes(keys: readonly string[], afterwards: (batch: string[]) => Promise<void>): Promise<void> {
+    for (let start = 0; start < keys.length; start += CONCURRENT_DELETES) {
+      const batch = keys.slice(start, start + CONCURRENT_DELETES);
+      await Promise.all(batch.map((key) => this.objects.delete(key)));
+      await afterwards(batch);
+    }
+  }
+}
