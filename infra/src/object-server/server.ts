@@ -48,11 +48,12 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://127.0.0.1');
-  checkSignature(request, url, credentials);
-  const [, bucket = '', ...rest] = url.pathname.split('/').map(decodeURIComponent);
+  const [path, search] = (request.url ?? '/').split('?', 2) as [string, string | undefined];
+  const query = new URLSearchParams(search);
+  checkSignature(request, { path, query }, credentials);
+  const [, bucket = '', ...rest] = path.split('/').map(decodeURIComponent);
   const key = rest.join('/');
-  const unsupported = UNSUPPORTED.find((name) => url.searchParams.has(name));
+  const unsupported = UNSUPPORTED.find((name) => query.has(name));
   if (unsupported || 'x-amz-copy-source' in request.headers) {
     throw new S3Error(
       501,
@@ -73,7 +74,7 @@ async function answer(
       files.bucketFolder(bucket);
       return void response.writeHead(200).end();
     case 'GET bucket':
-      return sendXml(response, await listObjects(files, bucket, url.searchParams));
+      return sendXml(response, await listObjects(files, bucket, query));
     case 'POST bucket':
       return await deleteMany(files, bucket, request, response);
     case 'PUT object':

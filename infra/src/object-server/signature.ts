@@ -7,13 +7,19 @@ export interface Credentials {
   secretAccessKey: string;
 }
 
+/** As sent: a URL object would resolve the dots that a key may well contain. */
+export interface Target {
+  path: string;
+  query: URLSearchParams;
+}
+
 const hmac = (key: string | Buffer, text: string): Buffer => createHmac('sha256', key).update(text).digest();
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 const encode = (text: string): string =>
   encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 
 /** Refuses a request whose AWS Signature Version 4 (in the Authorization header) is not ours. */
-export function checkSignature(request: IncomingMessage, url: URL, credentials: Credentials): void {
+export function checkSignature(request: IncomingMessage, target: Target, credentials: Credentials): void {
   const denied = (why: string) => new S3Error(403, 'SignatureDoesNotMatch', why);
   const parts =
     /^AWS4-HMAC-SHA256 Credential=([^/]+)\/(\d{8})\/([^/]+)\/s3\/aws4_request, ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$/.exec(
@@ -30,10 +36,10 @@ export function checkSignature(request: IncomingMessage, url: URL, credentials: 
   };
   const names = signedHeaders!.split(';');
   if (!names.includes('host')) throw denied('The Host header must be signed');
-  const query = [...url.searchParams].map(([name, value]) => `${encode(name)}=${encode(value)}`).sort();
+  const query = [...target.query].map(([name, value]) => `${encode(name)}=${encode(value)}`).sort();
   const canonical = [
     request.method,
-    url.pathname
+    target.path
       .split('/')
       .map((segment) => encode(decodeURIComponent(segment)))
       .join('/'),
