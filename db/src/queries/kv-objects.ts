@@ -60,19 +60,43 @@ export async function markObjectReady(
       .returning({ organizationId: kvObjects.organizationId });
     if (!object) return undefined;
     if (blocks.length === 0) return { taken: 0 };
-    const takenRows = await tx
+    const inserted = await tx
       .insert(kvBlocks)
       .values(blocks.map((block) => ({ ...block, organizationId: object.organizationId, objectKey: key })))
-      .onConflictDoUpdate({
-        target: kvBlocks.hash,
-        set: { objectKey: key, indexInObject: sql`excluded.index_in_object` },
-        setWhere: sql`not exists (select 1 from ${kvObjects} held where held.key = ${kvBlocks.objectKey}
-          and held.state = 'ready' and held.expires_at > now())`,
-      })
+      .onConflictDoNothing({ target: kvBlocks.hash })
       .returning({ hash: kvBlocks.hash });
-    if (takenRows.length === 0) await retireObjects(tx, [key], 'lost_race');
-    return { taken: takenRows.length };
+    const taken = inserted.length + (inserted.length < blocks.length ? await takeOver(tx, key, blocks) : 0);
+    if (taken === 0) await retireObjects(tx, [key], 'lost_race');
+    return { taken };
   });
+}
+
+/**
+ * Takes the hashes whose present object cannot be read any more. The rows are locked by a statement of their own: the one after it
+ * then sees what a racing publisher has committed meanwhile, which a single statement's snapshot would not.
+ */
+async function takeOver(tx: Executor, key: string, blocks: readonly NewKvBlock[]): Promise<number> {
+  const hashes = byteaArray(blocks.map((block) => block.hash));
+  await tx.execute(
+    sql`select 1 from ${kvBlocks} where ${kvBlocks.hash} = any(${hashes}) order by ${kvBlocks.blockIndex} for update`,
+  );
+  const first = blocks[0]!;
+  const rows = await tx
+    .update(kvBlocks)
+    .set({
+      objectKey: key,
+      indexInObject: sql`${kvBlocks.blockIndex} - ${first.blockIndex - first.indexInObject}::int`,
+    })
+    .where(
+      and(
+        sql`${kvBlocks.hash} = any(${hashes})`,
+        sql`${kvBlocks.objectKey} <> ${key}`,
+        sql`not exists (select 1 from ${kvObjects} where ${kvObjects.key} = ${kvBlocks.objectKey}
+          and ${kvObjects.state} = 'ready' and ${kvObjects.expiresAt} > now())`,
+      ),
+    )
+    .returning({ hash: kvBlocks.hash });
+  return rows.length;
 }
 
 export interface FoundBlock {

@@ -195,6 +195,7 @@ export function createKvStore(options: KvStoreOptions): KvStore {
       clearInterval(sweepTimer);
       publisher.close();
       await this.flush(2000);
+      publisher.abandon();
       await leases.close();
     },
   };

@@ -47,6 +47,7 @@ export class Publisher {
   private readonly inFlight = new Map<string, Promise<Outcome<Published>>>();
   private readonly running = new Set<Promise<unknown>>();
   private closed = false;
+  private abandoned = false;
 
   constructor(options: PublisherOptions) {
     this.options = options;
@@ -91,8 +92,14 @@ export class Publisher {
     while (this.running.size > 0) await Promise.allSettled(this.running);
   }
 
+  /** Refuses new requests; accepted ones go on. */
   close(): void {
     this.closed = true;
+  }
+
+  /** Accepted requests write no further object. */
+  abandon(): void {
+    this.abandoned = true;
   }
 
   /** A turn among the objects being written; tails take it too. */
@@ -141,7 +148,7 @@ export class Publisher {
     let unexportedRuns = runs.length;
     for (const run of runs) {
       const release = await this.acquireSlot();
-      if (job.fault || this.closed) {
+      if (job.fault || this.abandoned) {
         release();
         job.fault ??= failed('closed', 'the KV store is closed').fault;
         break;
