@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ConfigError, parseConfig } from './config.ts';
+
+const GOOD = {
+  LONGSHORE_WORKER_ID: 'wrk',
+  LONGSHORE_WORKER_PORT: '8790',
+  LONGSHORE_POOL_TOKEN: '0123456789abcdef',
+  LONGSHORE_MODEL: '/models/x.gguf',
+  LONGSHORE_MODEL_ID: 'x',
+  LONGSHORE_MASTER_KEY: 'ab'.repeat(32),
+  DATABASE_URL: 'postgres://u:p@127.0.0.1:5432/db',
+  S3_BUCKET: 'b',
+  S3_ACCESS_KEY_ID: 'k',
+  S3_SECRET_ACCESS_KEY: 's',
+};
+
+function mistakes(changes: Record<string, string | undefined>): readonly string[] {
+  try {
+    parseConfig({ ...GOOD, ...changes });
+  } catch (error) {
+    assert.ok(error instanceof ConfigError);
+    return error.mistakes;
+  }
+  return assert.fail('accepted');
+}
+
+test('fills in every default and freezes the result', () => {
+  const config = parseConfig({ ...GOOD, LONGSHORE_THREADS: '' });
+  assert.deepEqual(
+    [config.threads, config.kvBytes, config.codec, config.maxBatchTokens, config.s3.forcePathStyle],
+    [0, 1024 ** 3, 'int8', 512, true],
+  );
+  assert.ok(Object.isFrozen(config) && Object.isFrozen(config.s3));
+});
+
+test('names every wrong variable in a line of its own', () => {
+  const found = mistakes({ LONGSHORE_MODEL: undefined, LONGSHORE_WORKER_PORT: 'x', LONGSHORE_MASTER_KEY: 'short' });
+  assert.equal(found.length, 3);
+  assert.ok(found.includes('LONGSHORE_MODEL: is missing'));
+  assert.ok(found.some((line) => line.startsWith('LONGSHORE_MASTER_KEY: needs 64 hexadecimal digits')));
+  assert.ok(found.every((line) => !line.includes('\n')));
+});
+
+test('never repeats a secret in a message', () => {
+  const found = mistakes({ LONGSHORE_MASTER_KEY: 'hunter2', LONGSHORE_POOL_TOKEN: 'swordfish' });
+  assert.ok(!found.join().includes('hunter2') && !found.join().includes('swordfish'));
+});
+
+test('refuses limits that contradict each other', () => {
+  assert.match(mistakes({ LONGSHORE_MAX_RUNNING: '64', LONGSHORE_MAX_BATCH_TOKENS: '32' })[0]!, /MAX_RUNNING/);
+});

@@ -1,0 +1,131 @@
+import { z } from 'zod';
+
+/** Bytes of the KV pool, and the tokens of a step: what fits a small machine. */
+const DEFAULT_KV_BYTES = 1024 ** 3;
+const WEEK_SECONDS = 7 * 24 * 3600;
+
+const whole = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
+const text = z.string().min(1);
+
+const environmentSchema = z.object({
+  LONGSHORE_WORKER_ID: text.max(128),
+  LONGSHORE_WORKER_HOST: text.default('127.0.0.1'),
+  LONGSHORE_WORKER_PORT: whole(0, 65535),
+  /** Where the edge reaches this worker; default http://host:port. */
+  LONGSHORE_WORKER_URL: z.url().optional(),
+  /** Absent: no heartbeats (a worker on its own). */
+  LONGSHORE_EDGE_URL: z.url().optional(),
+  LONGSHORE_POOL: text.max(64).default('default'),
+  LONGSHORE_POOL_TOKEN: z.string().min(16, 'needs at least 16 characters'),
+  LONGSHORE_MODEL: text,
+  LONGSHORE_MODEL_ID: text.max(256),
+  LONGSHORE_BACKEND: z.enum(['auto', 'cpu', 'cuda']).default('auto'),
+  LONGSHORE_THREADS: whole(0, 1024).default(0),
+  LONGSHORE_KV_BYTES: whole(1024 ** 2, 2 ** 46).default(DEFAULT_KV_BYTES),
+  LONGSHORE_KV_DTYPE: z.enum(['bf16', 'f32']).default('bf16'),
+  LONGSHORE_CODEC: z.enum(['int8', 'raw']).default('int8'),
+  LONGSHORE_MAX_BATCH_TOKENS: whole(16, 65536).default(512),
+  LONGSHORE_MAX_RUNNING: whole(1, 1024).default(16),
+  LONGSHORE_MAX_WAITING: whole(0, 65536).default(64),
+  LONGSHORE_MASTER_KEY: z.string().regex(/^[0-9a-fA-F]{64}$/, 'needs 64 hexadecimal digits (openssl rand -hex 32)'),
+  LONGSHORE_CACHE_TTL_SECONDS: whole(60, 10 * 365 * 24 * 3600).default(WEEK_SECONDS),
+  /** How long running requests may take to end after SIGTERM. */
+  LONGSHORE_DRAIN_SECONDS: whole(0, 3600).default(8),
+  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }),
+  /** Absent: AWS. */
+  S3_ENDPOINT: z.url().optional(),
+  S3_REGION: text.default('us-east-1'),
+  S3_BUCKET: text,
+  S3_ACCESS_KEY_ID: text,
+  S3_SECRET_ACCESS_KEY: text,
+  S3_FORCE_PATH_STYLE: z.enum(['true', 'false']).default('true'),
+});
+
+export interface WorkerConfig {
+  workerId: string;
+  host: string;
+  port: number;
+  url: string | undefined;
+  edgeUrl: string | undefined;
+  pool: string;
+  poolToken: string;
+  model: string;
+  modelId: string;
+  backend: 'auto' | 'cpu' | 'cuda';
+  threads: number;
+  kvBytes: number;
+  kvDtype: 'bf16' | 'f32';
+  codec: 'int8' | 'raw';
+  maxBatchTokens: number;
+  maxRunning: number;
+  maxWaiting: number;
+  masterKey: string;
+  cacheTtlSeconds: number;
+  drainSeconds: number;
+  databaseUrl: string;
+  s3: {
+    endpoint: string | undefined;
+    region: string;
+    bucket: string;
+    accessKeyId: string;
+    secretAccessKey: string;
+    forcePathStyle: boolean;
+  };
+}
+
+/** One line per mistake, each naming its variable. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly mistakes: readonly string[];
+  constructor(mistakes: readonly string[]) {
+    super(mistakes.join('\n'));
+    this.mistakes = mistakes;
+  }
+}
+
+/** Empty variables count as absent. Throws ConfigError. */
+export function parseConfig(environment: Readonly<Record<string, string | undefined>>): Readonly<WorkerConfig> {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const result = environmentSchema.safeParse(given);
+  if (!result.success) throw new ConfigError(result.error.issues.map((issue) => describe(issue, given)));
+  const env = result.data;
+  if (env.LONGSHORE_MAX_RUNNING > env.LONGSHORE_MAX_BATCH_TOKENS) {
+    throw new ConfigError(['LONGSHORE_MAX_RUNNING: must not exceed LONGSHORE_MAX_BATCH_TOKENS']);
+  }
+  return Object.freeze({
+    workerId: env.LONGSHORE_WORKER_ID,
+    host: env.LONGSHORE_WORKER_HOST,
+    port: env.LONGSHORE_WORKER_PORT,
+    url: env.LONGSHORE_WORKER_URL,
+    edgeUrl: env.LONGSHORE_EDGE_URL,
+    pool: env.LONGSHORE_POOL,
+    poolToken: env.LONGSHORE_POOL_TOKEN,
+    model: env.LONGSHORE_MODEL,
+    modelId: env.LONGSHORE_MODEL_ID,
+    backend: env.LONGSHORE_BACKEND,
+    threads: env.LONGSHORE_THREADS,
+    kvBytes: env.LONGSHORE_KV_BYTES,
+    kvDtype: env.LONGSHORE_KV_DTYPE,
+    codec: env.LONGSHORE_CODEC,
+    maxBatchTokens: env.LONGSHORE_MAX_BATCH_TOKENS,
+    maxRunning: env.LONGSHORE_MAX_RUNNING,
+    maxWaiting: env.LONGSHORE_MAX_WAITING,
+    masterKey: env.LONGSHORE_MASTER_KEY,
+    cacheTtlSeconds: env.LONGSHORE_CACHE_TTL_SECONDS,
+    drainSeconds: env.LONGSHORE_DRAIN_SECONDS,
+    databaseUrl: env.DATABASE_URL,
+    s3: Object.freeze({
+      endpoint: env.S3_ENDPOINT,
+      region: env.S3_REGION,
+      bucket: env.S3_BUCKET,
+      accessKeyId: env.S3_ACCESS_KEY_ID,
+      secretAccessKey: env.S3_SECRET_ACCESS_KEY,
+      forcePathStyle: env.S3_FORCE_PATH_STYLE === 'true',
+    }),
+  });
+}
+
+function describe(issue: z.core.$ZodIssue, given: Record<string, string | undefined>): string {
+  const name = issue.path.join('.');
+  return given[name] === undefined ? `${name}: is missing` : `${name}: ${issue.message}`;
+}

@@ -1,0 +1,73 @@
+import { LongshoreError, type PrefillRequest } from '@longshore/core';
+import { checkContext } from './context-limit.ts';
+import type { Emit } from './generate.ts';
+import type { HeldKv } from './session-keeper.ts';
+import type { SessionTurns } from './session-turns.ts';
+import { startRun } from './start-run.ts';
+import type { WorkerParts } from './worker-parts.ts';
+
+/** POST /prefill: computes a session's prompt once and keeps it. A failure is written into the session before it is thrown. */
+export async function prefill(
+  parts: WorkerParts,
+  turns: SessionTurns,
+  request: PrefillRequest,
+  signal: AbortSignal,
+  emit: Emit,
+): Promise<void> {
+  try {
+    await turns.exclusively(request.session, () => keep(parts, turns, request, signal, emit));
+  } catch (error) {
+    const reason = error instanceof LongshoreError ? error.message : 'Internal error.';
+    if (!(error instanceof LongshoreError && error.code === 'conflict')) {
+      await parts.sessions.fail(request.organizationId, request.session, reason).catch((cause: unknown) => {
+        parts.log.warn('session_failure_not_recorded', { session: request.session, cause });
+      });
+    }
+    throw error;
+  }
+}
+
+async function keep(
+  parts: WorkerParts,
+  turns: SessionTurns,
+  request: PrefillRequest,
+  signal: AbortSignal,
+  emit: Emit,
+): Promise<void> {
+  const arrivedAt = parts.now();
+  const { tenant, state } = await turns.load(request.organizationId, request.session, 'creating');
+  const prompt = await parts.prompts.build(request.input, false);
+  const promptTokens = prompt.tokens.length;
+  checkContext(promptTokens, parts.contextLimit, 1);
+  emit({ type: 'accepted', requestId: request.requestId, workerId: parts.workerId, promptTokens, seed: 0 });
+  let held: HeldKv | undefined;
+  const started = await startRun(parts, {
+    requestId: request.requestId,
+    organizationId: request.organizationId,
+    tenant,
+    tokens: prompt.tokens,
+    promptTokens,
+    cache: request.cache,
+    sample: false,
+    arrivedAt,
+    signal,
+    emit,
+    onFinished: () => {
+      if (request.cache.write) held = turns.keeper.hold(started.run.sequence, promptTokens);
+    },
+  });
+  await started.run.ended;
+  const timings = started.run.timings();
+  const cache = started.cache();
+  const usage = { promptTokens, completionTokens: 0, cachedTokens: started.run.usedCachedTokens };
+  await turns.commit(state, tenant, held === undefined ? undefined : { kv: held, track: started.track }, {
+    requestId: request.requestId,
+    tokens: prompt.tokens,
+    transcript: prompt.rendered,
+    ...usage,
+    finishReason: 'prefill',
+    tier: cache.tier,
+    ttftMs: timings.ttftMs,
+  });
+  emit({ type: 'done', finishReason: 'stop', usage, timings, cache, workerId: parts.workerId });
+}

@@ -1,0 +1,61 @@
+import type { BlockManager } from '../domain/block-manager.ts';
+import type { Sequence } from '../domain/sequence.ts';
+import type { KvStore, PublishHandle } from '../kv/index.ts';
+import type { PrefixPlan } from './prefix-planner.ts';
+
+/**
+ * Publishes one sequence's blocks as they complete, in groups that fill an object. The blocks stay referenced until the engine
+ * has been read, so neither eviction nor a new owner can touch them; the store's own queue is bounded and never waits.
+ */
+export class PublishTrack {
+  private readonly kv: KvStore;
+  private readonly blocks: BlockManager;
+  private readonly plan: PrefixPlan;
+  private readonly onReleased: () => void;
+  private readonly handles: PublishHandle[] = [];
+  /** First block not handed over yet. */
+  private next: number;
+
+  constructor(kv: KvStore, blocks: BlockManager, plan: PrefixPlan, onReleased: () => void) {
+    this.kv = kv;
+    this.blocks = blocks;
+    this.plan = plan;
+    this.onReleased = onReleased;
+    this.next = plan.publishedBlocks;
+  }
+
+  /** Blocks below `end` are complete. Whole groups go now; `last` sends the rest too. */
+  advance(sequence: Sequence, end: number, last: boolean): void {
+    if (!this.plan.write) return;
+    const group = this.kv.blocksPerObject;
+    while (this.next < end) {
+      const groupEnd = Math.min(end, (Math.floor(this.next / group) + 1) * group);
+      const full = groupEnd % group === 0;
+      if (!full && !last) return;
+      this.publish(sequence.blocks.slice(this.next, groupEnd), this.next);
+      this.next = groupEnd;
+    }
+  }
+
+  /** Publishes given blocks, whatever was handed over before. */
+  publish(physical: readonly number[], firstBlock: number): void {
+    if (physical.length === 0) return;
+    this.blocks.retain(physical);
+    const handle = this.kv.publish({
+      tenant: this.plan.tenant!,
+      hashes: this.plan.chain.digestRange(0, firstBlock + physical.length),
+      firstBlock,
+      physicalBlocks: Uint32Array.from(physical),
+    });
+    this.handles.push(handle);
+    void handle.exported.then(() => {
+      this.blocks.release(physical);
+      this.onReleased();
+    });
+  }
+
+  /** Resolves when everything handed over has been published or has failed. */
+  async settled(): Promise<void> {
+    await Promise.all(this.handles.map((handle) => handle.done));
+  }
+}

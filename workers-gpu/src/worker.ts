@@ -1,0 +1,234 @@
+import { randomBytes } from 'node:crypto';
+import {
+  BLOCK_TOKENS,
+  type CanonicalValue,
+  type GenerateRequest,
+  type Heartbeat,
+  namespaceOf,
+  type PrefillRequest,
+  toHex,
+} from '@longshore/core';
+import { type Database, parseMasterKey } from '@longshore/db';
+import type { Engine } from '@longshore/native';
+import type { WorkerConfig } from './config.ts';
+import { BlockManager } from './domain/block-manager.ts';
+import { PrefillSpeed } from './domain/prefill-speed.ts';
+import { Scheduler } from './domain/scheduler.ts';
+import { TransferSpeed } from './domain/transfer-speed.ts';
+import { EngineLoop } from './engine/engine-loop.ts';
+import { createKvStore, createPostgresDirectory, createPostgresKeyRing, type ObjectStore } from './kv/index.ts';
+import type { OpenedModel } from './open-model.ts';
+import { type Emit, generate } from './serving/generate.ts';
+import { prefill } from './serving/prefill.ts';
+import { PrefixPlanner } from './serving/prefix-planner.ts';
+import { PrefixRestorer } from './serving/prefix-restorer.ts';
+import { PromptBuilder } from './serving/prompt-builder.ts';
+import { RequestGate } from './serving/request-gate.ts';
+import { postgresSessionRows } from './serving/session-rows.ts';
+import { SessionTurns } from './serving/session-turns.ts';
+import { retryAfterSeconds } from './serving/start-run.ts';
+import type { WorkerParts } from './serving/worker-parts.ts';
+import type { Logger } from './telemetry/log.ts';
+import { WorkerMetrics } from './telemetry/metrics.ts';
+
+/** Priors until the first measurements: a slow computer, and a store fast enough to be tried. */
+const PRIOR_PREFILL_TOKENS_PER_SECOND = 500;
+const PRIOR_STORE_BYTES_PER_MS = 400_000;
+const STORE_LATENCY_MS = 10;
+const FLUSH_MS = 4000;
+
+export interface WorkerOptions {
+  config: WorkerConfig;
+  model: OpenedModel;
+  objects: ObjectStore;
+  database: Database;
+  log: Logger;
+  /** The engine is broken: the process should end so that its supervisor starts a new one. */
+  onFault: (error: unknown) => void;
+}
+
+export type WorkerState = Heartbeat['state'];
+
+/** One engine and everything around it. */
+export class Worker {
+  readonly parts: WorkerParts;
+  readonly metrics: WorkerMetrics;
+  readonly epoch = randomBytes(8).toString('hex');
+  private readonly config: WorkerConfig;
+  private readonly engine: Engine;
+  private readonly turns: SessionTurns;
+  private readonly startedAt = Date.now();
+
+  constructor(options: WorkerOptions) {
+    const { config, model, log } = options;
+    const { engine, text, kvBlocks } = model;
+    const { info } = engine;
+    this.config = config;
+    this.engine = engine;
+    const now = () => performance.now();
+    const { maxRunning, maxWaiting, maxBatchTokens, workerId } = config;
+    const scheduler = new Scheduler(new BlockManager(kvBlocks), { maxRunning, maxWaiting, maxBatchTokens });
+    const speed = new PrefillSpeed(PRIOR_PREFILL_TOKENS_PER_SECOND);
+    const transfer = new TransferSpeed(PRIOR_STORE_BYTES_PER_MS, STORE_LATENCY_MS);
+    const { layers, kvHeads, headDim, kvDtype, kvBytesPerToken } = info;
+    const kv = createKvStore({
+      engine,
+      objects: options.objects,
+      directory: createPostgresDirectory(options.database),
+      keyRing: createPostgresKeyRing(options.database, parseMasterKey(config.masterKey)),
+      namespace: namespaceOf({
+        weights: info.weightsDigest,
+        config: JSON.parse(info.configJson) as CanonicalValue,
+        tokenizer: text.tokenizer.digest,
+        kvDtype,
+        codec: config.codec,
+        codecParameter: 0,
+        policy: { prefill: 'dense' },
+        numerics: info.numerics,
+      }),
+      shape: { layers, kvHeads, headDim, kvDtype, codec: config.codec },
+      workerId,
+      epoch: this.epoch,
+      ttlSeconds: config.cacheTtlSeconds,
+      onFault: (fault) => log.warn('store_fault', { ...fault }),
+    });
+    const loop = new EngineLoop({
+      engine,
+      scheduler,
+      speed,
+      now,
+      onStep: (step) => this.metrics.stepEnded(step),
+      onPreempted: (count) => this.metrics.preempted(count),
+      onFault: (error) => {
+        log.error('engine_fault', { error });
+        options.onFault(error);
+      },
+    });
+    const gate = new RequestGate(maxRunning + maxWaiting, () => retryAfterSeconds({ scheduler, speed }));
+    this.parts = {
+      workerId,
+      modelId: config.modelId,
+      info,
+      text,
+      contextLimit: Math.min(info.contextLength, kvBlocks * BLOCK_TOKENS),
+      loop,
+      scheduler,
+      speed,
+      kv,
+      sessions: postgresSessionRows(options.database),
+      prompts: new PromptBuilder(text, info.vocab),
+      planner: new PrefixPlanner({
+        kv,
+        scheduler,
+        speed,
+        transfer,
+        workerId,
+        kvBytesPerToken,
+        randomRoot: () => randomBytes(32),
+      }),
+      restorer: new PrefixRestorer(kv, transfer, now),
+      gate,
+      log,
+      now,
+      wallClock: () => Date.now(),
+      randomSeed: () => randomBytes(6).readUIntBE(0, 6),
+    };
+    this.turns = new SessionTurns(this.parts);
+    this.metrics = new WorkerMetrics({
+      running: () => scheduler.running.length,
+      waiting: () => scheduler.waiting.length,
+      queuedTokens: () => scheduler.queuedTokens,
+      freeBlocks: () => scheduler.blocks.available,
+      cachedBlocks: () => scheduler.blocks.cachedCount,
+      totalBlocks: () => scheduler.blocks.capacity,
+      publishQueueBlocks: () => kv.stats().publishQueueBlocks,
+      storeBreakerOpen: () => Number(kv.stats().storeBreakerOpen),
+      prefillTokensPerSecond: () => speed.tokensPerSecond,
+      storeMegabytesPerSecond: () => transfer.megabytesPerSecond,
+    });
+    loop.start();
+  }
+
+  get state(): WorkerState {
+    if (!this.parts.loop.healthy) return 'unhealthy';
+    return this.parts.gate.draining ? 'draining' : 'ready';
+  }
+
+  generate(request: GenerateRequest, signal: AbortSignal, emit: Emit): Promise<void> {
+    return generate(this.parts, this.turns, request, signal, emit);
+  }
+
+  prefill(request: PrefillRequest, signal: AbortSignal, emit: Emit): Promise<void> {
+    return prefill(this.parts, this.turns, request, signal, emit);
+  }
+
+  private load(): Heartbeat['load'] {
+    const { scheduler, speed, gate } = this.parts;
+    const running = scheduler.running.length;
+    return {
+      running,
+      // Requests that are still being tokenized or planned, or wait for another worker, count as waiting.
+      waiting: Math.max(scheduler.waiting.length, gate.count - running),
+      maxRunning: this.config.maxRunning,
+      maxWaiting: this.config.maxWaiting,
+      queuedTokens: scheduler.queuedTokens,
+      freeBlocks: scheduler.blocks.available,
+      totalBlocks: scheduler.blocks.capacity,
+      prefillTokensPerSecond: speed.tokensPerSecond,
+    };
+  }
+
+  heartbeat(url: string): Heartbeat {
+    const { info, text } = this.parts;
+    return {
+      workerId: this.config.workerId,
+      epoch: this.epoch,
+      pool: this.config.pool,
+      url,
+      state: this.state,
+      model: {
+        id: this.config.modelId,
+        family: info.family,
+        contextLength: this.parts.contextLimit,
+        chat: text.template !== null,
+        createdAt: Math.floor(this.startedAt / 1000),
+      },
+      load: this.load(),
+    };
+  }
+
+  /** GET /stats. Sizes in bytes, times in milliseconds. */
+  stats() {
+    const { scheduler, gate, kv, info } = this.parts;
+    return {
+      workerId: this.config.workerId,
+      epoch: this.epoch,
+      state: this.state,
+      uptimeMs: Date.now() - this.startedAt,
+      requests: gate.count,
+      load: this.load(),
+      blocks: {
+        total: scheduler.blocks.capacity,
+        available: scheduler.blocks.available,
+        cached: scheduler.blocks.cachedCount,
+        evictions: scheduler.blocks.evictionCount,
+        bytesPerBlock: info.kvBytesPerToken * BLOCK_TOKENS,
+      },
+      engine: this.engine.stats(),
+      kv: kv.stats(),
+      model: { ...info, configJson: undefined, namespace: toHex(kv.namespace) },
+    };
+  }
+
+  /** No new requests; resolves true when the running ones have ended and what they published is stored. */
+  async drain(): Promise<boolean> {
+    const ended = await this.parts.gate.drain(this.config.drainSeconds * 1000);
+    return (await this.parts.kv.flush(FLUSH_MS)) && ended;
+  }
+
+  /** Ends everything that still runs. The engine stays open: whoever opened it closes it. */
+  async close(): Promise<void> {
+    await this.parts.loop.stop();
+    await this.parts.kv.close();
+  }
+}
