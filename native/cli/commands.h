@@ -1,0 +1,14 @@
+// The subcommands of longshore-native. Each reads its own arguments and prints JSON lines.
+#pragma once
+
+#include "cli/arguments.h"
+#include "engine/status.h"
+
+namespace longshore::cli {
+
+Status Info(Arguments& arguments);
+Status Generate(Arguments& arguments);
+Status Bench(Arguments& arguments);
+Status Evaluate(Arguments& arguments);
+
+}  // namespace longshore::cli

@@ -1,0 +1,48 @@
+// longshore-native: the engine for machines without Node.
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "cli/commands.h"
+
+namespace {
+
+constexpr const char* kUsage = R"(usage: longshore-native <command> --model <file.gguf or folder> [options]
+
+  info                                            what the model is, one JSON object
+  generate --tokens <ids, file or -> [--max 48]   continues a prompt of token ids until an end token; [--ignore-eos]
+           [--temperature 0 --top-k 0 --top-p 1 --min-p 0 --repetition-penalty 1 --presence-penalty 0
+            --frequency-penalty 0 --seed 0]
+  bench    [--prefill 512,2048] [--decode 64] [--repeat 3]
+                                                  tokens per second: prompts of these lengths, then decoding after each
+  eval     --perplexity <ids, file or ->          mean negative log-likelihood of the tokens
+           --retrieval <file.jsonl>               exact greedy answers to {"prompt_ids": [...], "answer_ids": [...]} lines
+
+every command: [--threads 0 (all)] [--batch 1024] [--kv bf16|f32] [--isa auto|portable|avx2|avx512] [--exact] [--backend auto]
+)";
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace longshore;
+  const std::string command = argc > 1 ? argv[1] : "";
+  Status (*run)(cli::Arguments&) = command == "info"       ? cli::Info
+                                   : command == "generate" ? cli::Generate
+                                   : command == "bench"    ? cli::Bench
+                                   : command == "eval"     ? cli::Evaluate
+                                                           : nullptr;
+  if (run == nullptr) {
+    std::fputs(kUsage, command == "help" || command == "--help" ? stdout : stderr);
+    return command == "help" || command == "--help" ? 0 : 2;
+  }
+  Result<cli::Arguments> arguments = cli::Arguments::Parse(argc, argv);
+  Status status = arguments.status();
+  try {
+    if (status.ok()) status = run(arguments.value());
+  } catch (const std::exception& error) {
+    status = {Code::kOutOfMemory, error.what()};
+  }
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "%s: %s\n", CodeName(status.code()), status.message().c_str());
+  return status.code() == Code::kInvalidArgument ? 2 : 1;
+}
