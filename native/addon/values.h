@@ -293,6 +293,9 @@ inline Napi::Object ToObject(Napi::Env env, const ModelFile& file) {
   o["weightsFormat"] = file.format();
   o["contextLength"] = h.context_length;
   o["vocab"] = h.vocab;
+  o["layers"] = h.layers;
+  o["kvHeads"] = h.kv_heads;
+  o["headDim"] = h.head_dim;
   o["eosIds"] = ToArray(env, h.eos_ids);
   o["bosId"] = h.bos_id >= 0 ? Napi::Number::New(env, h.bos_id) : env.Null();
   o["tokenizer"] = ToValue(env, TokenizerOf(file.metadata()));
