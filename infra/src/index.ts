@@ -3,6 +3,7 @@ export { type Config, readConfig } from './config.ts';
 export { Failure } from './failure.ts';
 export { Home } from './home/home.ts';
 export { FIXTURE, findInstalled } from './models/model-folder.ts';
+export { pullModel } from './models/pull.ts';
 export { OWNER_EMAIL } from './platform/first-key.ts';
 export { type Platform, type RunningWorker, startPlatform } from './platform/platform.ts';
 export { freePort } from './processes/ports.ts';

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { formatApiKey } from '@longshore/core';
 import { Failure } from '../failure.ts';
 import { Home } from './home.ts';
 import { loadSecrets, saveSecrets } from './secrets.ts';
@@ -14,10 +16,11 @@ test('secrets are made once, are readable by their owner only, and stay the same
   const home = new Home(join(folder, 'home'));
   await home.create();
   const made = loadSecrets(home);
+  const key = formatApiKey(randomBytes(32));
   assert.deepEqual(loadSecrets(home), made);
   assert.equal(statSync(home.secretsFile).mode & 0o777, 0o600);
-  saveSecrets(home, { ...made, apiKeys: { org_1: 'lsk' } });
-  assert.deepEqual(loadSecrets(home).apiKeys, { org_1: 'lsk' });
+  saveSecrets(home, { ...made, apiKeys: { org_1: key } });
+  assert.deepEqual(loadSecrets(home).apiKeys, { org_1: key });
   assert.equal(statSync(home.secretsFile).mode & 0o777, 0o600);
 });
 

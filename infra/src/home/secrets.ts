@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { isWellFormedApiKey } from '@longshore/core';
 import { z } from 'zod';
 import { Failure } from '../failure.ts';
 import type { Home } from './home.ts';
@@ -10,7 +11,7 @@ const secretsSchema = z.object({
   databasePassword: z.string().min(16),
   objectStore: z.object({ accessKeyId: z.string(), secretAccessKey: z.string() }),
   /** Organization id -> its first API key, kept so that a second start can print it again. */
-  apiKeys: z.record(z.string(), z.string()).default({}),
+  apiKeys: z.record(z.string(), z.string().refine(isWellFormedApiKey)).default({}),
 });
 export type Secrets = z.infer<typeof secretsSchema>;
 

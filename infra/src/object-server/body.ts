@@ -5,7 +5,7 @@ import { crc32 } from 'node:zlib';
 import { S3Error } from './s3-error.ts';
 
 /** Largest object: a hundred times what Longshore writes; S3's own limit for one PUT is 5 GiB. */
-export const MAX_OBJECT_BYTES = 2 * 1024 ** 3;
+const MAX_OBJECT_BYTES = 2 * 1024 ** 3;
 const MAX_CHUNK_HEADER_BYTES = 8192;
 
 /** Digests a body while it passes, and says at its end whether it is the one that the sender announced. */

@@ -1,5 +1,5 @@
 /** The little XML that S3 answers with. Values are escaped; a nested string array repeats its element. */
-export type XmlNode = string | number | boolean | XmlElement | XmlElement[];
+type XmlNode = string | number | boolean | XmlElement | XmlElement[];
 export interface XmlElement {
   [name: string]: XmlNode;
 }
