@@ -91,6 +91,7 @@ Status CpuEngine::Step(std::span<const StepItem> items, std::vector<StepOutput>*
   if (closed_) return {Code::kClosed, "the engine is closed"};
   outputs->clear();
   if (Status s = CheckStep(items, {info_.vocab, info_.context_length, options_.kv_blocks, options_.max_batch_tokens}); !s.ok()) return s;
+  if (items.empty()) return Status::Ok();
   const auto start = std::chrono::steady_clock::now();
   const Status s = RunStep(items, outputs, cancel);
   const uint64_t ns = static_cast<uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count());

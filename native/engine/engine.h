@@ -61,18 +61,18 @@ struct SamplingParams {
   uint64_t seed = 0;                 // the draw is a function of (seed, position) only
   uint32_t top_logprobs = 0;         // how many alternatives to report, at most 20
   bool logprobs = false;             // report log-probabilities (of the unmodified softmax at temperature 1)
-  std::vector<std::pair<uint32_t, float>> logit_bias;  // token id -> added to its logit
-  std::vector<uint32_t> banned;      // token ids never drawn
+  std::vector<std::pair<uint32_t, float>> logit_bias = {};  // token id -> added to its logit
+  std::vector<uint32_t> banned = {};      // token ids never drawn
 };
 
 // One sequence's share of a step.
 struct StepItem {
-  std::vector<uint32_t> tokens;       // new tokens, >= 1
+  std::vector<uint32_t> tokens = {};       // new tokens, >= 1
   uint32_t position = 0;              // absolute index of tokens[0]; KV for [0, position) must be present
-  std::vector<uint32_t> block_table;  // physical block of each 128 positions, covering position + tokens.size()
+  std::vector<uint32_t> block_table = {};  // physical block of each 128 positions, covering position + tokens.size()
   bool sample = false;                // draw the token that follows tokens.back()
-  SamplingParams sampling;
-  std::vector<uint32_t> history;      // tokens that penalties count; only read when a penalty is on
+  SamplingParams sampling = {};
+  std::vector<uint32_t> history = {};      // tokens that penalties count; only read when a penalty is on
   bool want_logits = false;           // return logits of every new token (tests, evaluation)
 };
 

@@ -10,8 +10,6 @@ constexpr uint32_t kRowShare = 8;  // rows of an element-wise task
 
 constexpr size_t RoundUp(size_t x, size_t to) { return (x + to - 1) / to * to; }
 
-bool Cancelled(const std::atomic<int32_t>* cancel) { return cancel && cancel->load(std::memory_order_relaxed) != 0; }
-
 }  // namespace
 
 Status Forward::Allocate(const Model& model, KvPool& kv, ThreadPool& threads, const kernels::KernelTable& kernels,
@@ -65,6 +63,7 @@ uint64_t Forward::scratch_bytes() const {
 template <typename Fn>
 void Forward::ForRows(uint32_t rows, const Fn& fn) {
   threads_->Run((rows + kRowShare - 1) / kRowShare, [&](uint32_t task, uint32_t) {
+    if (Cancelled()) return;
     for (uint32_t r = task * kRowShare; r < std::min(rows, (task + 1) * kRowShare); ++r) fn(r);
   });
 }
@@ -82,15 +81,16 @@ void Forward::NormAndQuantize(const std::vector<float>& norm, std::span<const Pa
 bool Forward::Run(const ForwardBatch& batch, const std::atomic<int32_t>* cancel) {
   const uint32_t rows = static_cast<uint32_t>(batch.tokens.size());
   const uint32_t half = model_->rope().half();
+  cancel_ = cancel;
   attention_.Plan(batch.items, threads_->threads());
   ForRows(rows, [&](uint32_t r) {
     model_->Embed(batch.tokens[r], hidden_ + r * hidden_stride_);
     model_->rope().Angles(batch.positions[r], cos_ + size_t{r} * half, sin_ + size_t{r} * half);
   });
   for (uint32_t layer = 0; layer < model_->h().layers; ++layer) {
-    AttentionBlock(layer, batch, cancel);
-    MlpBlock(layer, rows, cancel);
-    if (Cancelled(cancel)) return false;
+    AttentionBlock(layer, batch);
+    MlpBlock(layer, rows);
+    if (Cancelled()) return false;
   }
   return true;
 }
@@ -118,7 +118,7 @@ void Forward::RotateAndStore(uint32_t layer, const ForwardBatch& batch, uint32_t
   kv_->Write(item->block_table[position / kBlockTokens], layer, position % kBlockTokens, k, q + v_offset_);
 }
 
-void Forward::AttentionBlock(uint32_t layer, const ForwardBatch& batch, const std::atomic<int32_t>* cancel) {
+void Forward::AttentionBlock(uint32_t layer, const ForwardBatch& batch) {
   const Layer& w = model_->layers()[layer];
   const uint32_t rows = static_cast<uint32_t>(batch.tokens.size());
   const PackedMatrix* const inputs[] = {&w.q, &w.k, &w.v};
@@ -126,38 +126,39 @@ void Forward::AttentionBlock(uint32_t layer, const ForwardBatch& batch, const st
   const Product qkv[] = {{&w.q, &normed_, qkv_, qkv_stride_},
                          {&w.k, &normed_, qkv_ + k_offset_, qkv_stride_},
                          {&w.v, &normed_, qkv_ + v_offset_, qkv_stride_}};
-  RunProducts(*threads_, *kernels_, qkv, rows, scratch_, cancel);
+  RunProducts(*threads_, *kernels_, qkv, rows, scratch_, cancel_);
   ForRows(rows, [&](uint32_t r) { RotateAndStore(layer, batch, r); });
-  attention_.Run(*threads_, *kernels_, layer, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel);
+  attention_.Run(*threads_, *kernels_, layer, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
   if (w.o.activation() != ActivationKind::kFloat)
     ForRows(rows, [&](uint32_t r) { attended_.Quantize(*kernels_, w.o.activation(), r); });
   const Product o[] = {{&w.o, &attended_, hidden_, hidden_stride_, true}};
-  RunProducts(*threads_, *kernels_, o, rows, scratch_, cancel);
+  RunProducts(*threads_, *kernels_, o, rows, scratch_, cancel_);
 }
 
-void Forward::MlpBlock(uint32_t layer, uint32_t rows, const std::atomic<int32_t>* cancel) {
+void Forward::MlpBlock(uint32_t layer, uint32_t rows) {
   const Layer& w = model_->layers()[layer];
   const PackedMatrix* const inputs[] = {&w.gate, &w.up};
   ForRows(rows, [&](uint32_t r) { NormAndQuantize(w.mlp_norm, inputs, hidden_ + r * hidden_stride_, r); });
   const Product gate_up[] = {{&w.gate, &normed_, gate_, mlp_stride_}, {&w.up, &normed_, up_, mlp_stride_}};
-  RunProducts(*threads_, *kernels_, gate_up, rows, scratch_, cancel);
+  RunProducts(*threads_, *kernels_, gate_up, rows, scratch_, cancel_);
   ForRows(rows, [&](uint32_t r) {
     kernels_->swiglu(gate_ + r * mlp_stride_, up_ + r * mlp_stride_, static_cast<uint32_t>(mlp_stride_), gated_.row(r));
     gated_.Quantize(*kernels_, w.down.activation(), r);
   });
   const Product down[] = {{&w.down, &gated_, hidden_, hidden_stride_, true}};
-  RunProducts(*threads_, *kernels_, down, rows, scratch_, cancel);
+  RunProducts(*threads_, *kernels_, down, rows, scratch_, cancel_);
 }
 
 bool Forward::Logits(std::span<const uint32_t> rows, const std::function<void(size_t, const float*)>& use, const std::atomic<int32_t>* cancel) {
+  cancel_ = cancel;
   const PackedMatrix* const output[] = {&model_->output()};
   for (size_t first = 0; first < rows.size(); first += kLogitRows) {
     const uint32_t count = static_cast<uint32_t>(std::min<size_t>(kLogitRows, rows.size() - first));
     for (uint32_t i = 0; i < count; ++i)
       NormAndQuantize(model_->output_norm(), output, hidden_ + rows[first + i] * hidden_stride_, i);
     const Product product[] = {{output[0], &normed_, logits_, vocab_stride_}};
-    RunProducts(*threads_, *kernels_, product, count, scratch_, cancel);
-    if (Cancelled(cancel)) return false;
+    RunProducts(*threads_, *kernels_, product, count, scratch_, cancel_);
+    if (Cancelled()) return false;
     for (uint32_t i = 0; i < count; ++i) use(first + i, logits_ + i * vocab_stride_);
   }
   return true;

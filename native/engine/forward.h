@@ -37,8 +37,9 @@ class Forward {
  private:
   template <typename Fn>
   void ForRows(uint32_t rows, const Fn& fn);
-  void AttentionBlock(uint32_t layer, const ForwardBatch& batch, const std::atomic<int32_t>* cancel);
-  void MlpBlock(uint32_t layer, uint32_t rows, const std::atomic<int32_t>* cancel);
+  void AttentionBlock(uint32_t layer, const ForwardBatch& batch);
+  void MlpBlock(uint32_t layer, uint32_t rows);
+  bool Cancelled() const { return cancel_ && cancel_->load(std::memory_order_relaxed) != 0; }
   void RotateAndStore(uint32_t layer, const ForwardBatch& batch, uint32_t row);
   void NormAndQuantize(const std::vector<float>& norm, std::span<const PackedMatrix* const> matrices, const float* x, uint32_t row);
 
@@ -62,6 +63,7 @@ class Forward {
   Activations attended_;        // inputs of o
   Activations gated_;           // inputs of down
   std::vector<float*> scratch_; // per thread, exact mode
+  const std::atomic<int32_t>* cancel_ = nullptr;  // of the running call
 };
 
 }  // namespace longshore
