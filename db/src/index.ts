@@ -6,6 +6,7 @@ export * from './queries/api-keys.ts';
 export * from './queries/data-keys.ts';
 export * from './queries/kv-objects.ts';
 export * from './queries/kv-sweep.ts';
+export * from './queries/kv-totals.ts';
 export * from './queries/leases.ts';
 export * from './queries/sessions.ts';
 export * from './queries/sessions-read.ts';

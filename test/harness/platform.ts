@@ -23,6 +23,8 @@ export interface HarnessOptions {
   /** Keeps the pool small, or changes any other LONGSHORE_* of the workers. */
   env?: Record<string, string>;
   progress?: Progress;
+  /** Ends a start midway. */
+  signal?: AbortSignal;
 }
 
 export interface TestPlatform extends Platform {
@@ -78,6 +80,7 @@ export async function startTestPlatform(options: HarnessOptions = {}): Promise<T
       config: readConfig(environment),
       progress: options.progress ?? silentProgress,
       events: { failed: () => {}, restarted: () => {} },
+      ...(options.signal ? { signal: options.signal } : {}),
     });
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
