@@ -1,4 +1,5 @@
 import { BLOCK_TOKENS } from '@longshore/core';
+import { BufferPool } from './buffer-pool.ts';
 import { Breaker } from './domain/breaker.ts';
 import { blocksPerObject } from './domain/object-plan.ts';
 import { rawBlockBytes, storedBlockBytes } from './domain/section-layout.ts';
@@ -42,6 +43,8 @@ export interface KvStoreOptions {
 const BREAKER_FAILURES = 4;
 const BREAKER_PAUSE_MS = 5000;
 const LOOKUP_PAGE = 2048;
+/** Enough for the objects that are read and written at a time. */
+const IDLE_BUFFER_BYTES = 64 * 1024 * 1024;
 
 /** Wires the KV tiers together. Ports are closed by whoever made them. */
 export function createKvStore(options: KvStoreOptions): KvStore {
@@ -56,7 +59,8 @@ export function createKvStore(options: KvStoreOptions): KvStore {
   const objects = guarded(options.objects, objectBreaker, 'object store', now);
   const directory = guarded(options.directory, new Breaker(BREAKER_FAILURES, BREAKER_PAUSE_MS), 'database', now);
   const tenants = new TenantCache(options.keyRing, namespace, now);
-  const writer = new ObjectWriter(objects, directory, { namespace, shape, workerId });
+  const buffers = new BufferPool(IDLE_BUFFER_BYTES);
+  const writer = new ObjectWriter(objects, directory, buffers, { namespace, shape, workerId });
   const perObject = blocksPerObject(storedBlockBytes(shape, shape.codec));
   const publisher = new Publisher({
     engine,
@@ -71,7 +75,18 @@ export function createKvStore(options: KvStoreOptions): KvStore {
     onFault,
     now,
   });
-  const restorer = new Restorer({ engine, objects, directory, tenants, namespace, shape, stats, onFault, now });
+  const restorer = new Restorer({
+    engine,
+    objects,
+    directory,
+    buffers,
+    tenants,
+    namespace,
+    shape,
+    stats,
+    onFault,
+    now,
+  });
   const leases = new LeaseKeeper({ directory, workerId, epoch, stats, onFault, now });
   const sweeper = new Sweeper(objects, directory, options.sweepAges ?? DEFAULT_SWEEP_AGES, onFault);
   const touched = new TouchThrottle(now);

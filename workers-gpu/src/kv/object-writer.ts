@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { formatId, toHex } from '@longshore/core';
 import type { NewKvBlock } from '@longshore/db';
+import type { BufferPool } from './buffer-pool.ts';
 import type { KvShape } from './kv-store.ts';
 import { type BlockDirectory, type ObjectStore, StoreError } from './ports.ts';
 import { type ObjectContent, sealObject } from './stored-object.ts';
@@ -33,6 +34,7 @@ export const KEY_PREFIX = 'kv/';
 export class ObjectWriter {
   private readonly objects: ObjectStore;
   private readonly directory: BlockDirectory;
+  private readonly buffers: BufferPool;
   private readonly namespace: Uint8Array;
   private readonly shape: KvShape;
   private readonly workerId: string;
@@ -40,8 +42,10 @@ export class ObjectWriter {
   constructor(
     objects: ObjectStore,
     directory: BlockDirectory,
+    buffers: BufferPool,
     identity: { namespace: Uint8Array; shape: KvShape; workerId: string },
   ) {
+    this.buffers = buffers;
     this.objects = objects;
     this.directory = directory;
     this.namespace = identity.namespace;
@@ -58,14 +62,16 @@ export class ObjectWriter {
       { ...content, namespace: this.namespace, shape: this.shape },
       tenant.current,
       randomBytes(12),
+      (size) => this.buffers.take(size),
     );
+    const storedBytes = sealed.bytes.length;
     await this.directory.reserve({
       key,
       organizationId,
       namespace: this.namespace,
       firstToken: content.firstToken,
       tokenCount: content.tokenCount,
-      storedBytes: sealed.bytes.length,
+      storedBytes,
       rawBytes: request.rawBytes,
       codec: content.codec,
       workerId: this.workerId,
@@ -79,9 +85,11 @@ export class ObjectWriter {
       await this.directory.retire([key], 'abandoned').catch(() => {});
       throw error;
     }
+    // Only now: a put that failed may still be sending from the buffer.
+    this.buffers.give(sealed.bytes);
     const ready = await this.directory.markReady(key, request.blocks);
     if (!ready) throw new StoreError('timeout', 'publishing took so long that the sweeper gave the reservation up');
-    return { key, storedBytes: sealed.bytes.length, taken: ready.taken };
+    return { key, storedBytes, taken: ready.taken };
   }
 
   /** Size and header as the store now holds them. Sections are verified by every reader, so they are not read back. */

@@ -1,5 +1,6 @@
 import { BLOCK_TOKENS, type Codec, equalBytes, type ObjectHeader } from '@longshore/core';
 import { EngineError } from '@longshore/native';
+import type { BufferPool } from './buffer-pool.ts';
 import { blocksInSection, encodedBlockBytes, type SectionRange } from './domain/section-layout.ts';
 import { contradictsSlice, type ObjectSlice } from './domain/slices.ts';
 import { faultOf, Mismatch, UnknownKey } from './fault.ts';
@@ -28,6 +29,7 @@ export interface RestorerOptions {
   engine: KvEngine;
   objects: ObjectStore;
   directory: BlockDirectory;
+  buffers: BufferPool;
   tenants: TenantCache;
   namespace: Uint8Array;
   shape: KvShape;
@@ -194,12 +196,14 @@ export class Restorer {
   }
 
   private async open(reading: Reading, tenant: TenantKeys): Promise<Uint8Array[]> {
-    const bytes = Buffer.allocUnsafeSlow(reading.storedBytes);
-    const { namespace, shape } = this.options;
+    const { namespace, shape, buffers } = this.options;
+    const bytes = buffers.take(reading.storedBytes);
     const reader = new SealedObjectReader(bytes, { ...reading, namespace, shape, keys: tenant.byId });
     const onProgress = (filled: number) => reader.advance(filled);
     await this.options.objects.readInto(reading.key, bytes, { signal: reading.signal, onProgress });
     if (!reader.complete) throw new Mismatch('Stored KV object refused: it is incomplete.');
+    // Only now: a read that failed may still be filling the buffer.
+    buffers.give(bytes);
     return reader.layers;
   }
 

@@ -43,8 +43,13 @@ export interface SealedObject {
   headerBytes: number;
 }
 
-/** `nonceBase`: 12 random bytes, never used before with this key. */
-export function sealObject(content: ObjectContent, key: DataKey, nonceBase: Uint8Array): SealedObject {
+/** `nonceBase`: 12 random bytes, never used before with this key. `allocate` gives the buffer for the object. */
+export function sealObject(
+  content: ObjectContent,
+  key: DataKey,
+  nonceBase: Uint8Array,
+  allocate: (size: number) => Buffer = Buffer.allocUnsafeSlow,
+): SealedObject {
   if (nonceBase.length !== NONCE_BYTES) throw new RangeError('a nonce base has 12 bytes');
   let end = 0;
   const layers = content.sections.map((section) => {
@@ -71,7 +76,7 @@ export function sealObject(content: ObjectContent, key: DataKey, nonceBase: Uint
   };
   const unfinished = encodeHeader(header);
   const additional = unfinished.subarray(0, sealedPrefixBytes(content.blockHashes.length));
-  const bytes = Buffer.allocUnsafeSlow(unfinished.length + end);
+  const bytes = allocate(unfinished.length + end);
   content.sections.forEach((section, index) => {
     const cipher = createCipheriv('aes-256-gcm', key.key, sectionNonce(nonceBase, index));
     cipher.setAAD(additional);

@@ -13,7 +13,7 @@ export function createMemoryObjectStore(): ObjectStore & {
     objects,
     tier: 'host',
     async put(key, body) {
-      objects.set(key, { bytes: body.slice(), modifiedAt: new Date() });
+      objects.set(key, { bytes: new Uint8Array(body), modifiedAt: new Date() });
     },
     async head(key) {
       return infoOf(key);

@@ -31,7 +31,8 @@ const MAX_SOCKETS = 16;
 
 /**
  * S3 and what speaks its protocol. Checksums: the CRC-32 of a put is sent for stores that verify it, and none is demanded, because
- * many stores know none; correctness never leans on them, since readers verify every section.
+ * many stores know none; correctness never leans on them, since readers verify every section. Bodies are not hashed for the signature:
+ * objects are sealed, and SHA-256 would cost more than the seal.
  */
 export function createS3ObjectStore(options: S3Options): ObjectStore {
   const { bucket: Bucket, timeoutMs = 5000 } = options;
@@ -51,6 +52,15 @@ export function createS3ObjectStore(options: S3Options): ObjectStore {
       httpsAgent: { keepAlive: true, maxSockets: MAX_SOCKETS },
     },
   });
+
+  client.middlewareStack.add(
+    (next) => (args) => {
+      const request = args.request as { headers?: Record<string, string> };
+      if (request.headers) request.headers['x-amz-content-sha256'] ??= 'UNSIGNED-PAYLOAD';
+      return next(args);
+    },
+    { step: 'build', name: 'unsignedPayload' },
+  );
 
   /** Runs one call within its time and turns whatever it rejects with into a StoreError. */
   async function within<T>(
