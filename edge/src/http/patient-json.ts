@@ -10,11 +10,16 @@ const PADDING = '\n';
  * that keeps the connection open through proxies and shows when the reader has left (`onCancel`). A failure after that point
  * breaks the connection off, so that half an answer is never taken for a whole one.
  */
-export async function patientJson(answer: Promise<unknown>, onCancel: () => void, status = 200): Promise<Response> {
+export async function patientJson(
+  answer: Promise<unknown>,
+  onCancel: () => void,
+  status = 200,
+  patienceMs = PATIENCE_MS,
+): Promise<Response> {
   answer.catch(() => {});
   const early = await within(
     answer.then((value) => ({ value })),
-    PATIENCE_MS,
+    patienceMs,
   );
   if (early !== undefined) return Response.json(early.value, { status });
   const encoder = new TextEncoder();

@@ -19,6 +19,7 @@ export function validate<T>(schema: z.ZodType<T>, value: unknown): T {
     throw new LongshoreError('invalid_request', `Unrecognized request argument: ${param}.`, { param });
   }
   const param = spell(issue.path);
-  if (param === '') throw new LongshoreError('invalid_request', `The request body is wrong: ${issue.message}.`);
-  throw new LongshoreError('invalid_request', `${param}: ${issue.message}.`, { param });
+  const message = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+  if (param === '') throw new LongshoreError('invalid_request', `The request body is wrong: ${message}.`);
+  throw new LongshoreError('invalid_request', `${param}: ${message}.`, { param });
 }

@@ -1,5 +1,5 @@
-import type { LongshoreError, PrefillRequest } from '@longshore/core';
-import { type ApiKeyGrant, failSession } from '@longshore/db';
+import type { PrefillRequest } from '@longshore/core';
+import type { ApiKeyGrant } from '@longshore/db';
 import type { Relay } from '../generation/relay.ts';
 import type { Run } from '../generation/run.ts';
 import { errorBody } from '../http/error-response.ts';
