@@ -35,7 +35,7 @@ const commit = (sessionId: string, requestId: string) =>
     sessionId,
     expectedVersion: 0,
     workerId: 'a',
-    tokenCount: 7,
+    tokenCount: 7000,
     sealedTokens: Uint8Array.of(1),
     sealedTranscript: Uint8Array.of(2),
     tailObjectKey: null,
@@ -67,7 +67,7 @@ test('creates a session and answers when it is ready', async () => {
     [session.object, session.status, session.model, session.label, session.metadata, session.ttl_seconds],
     ['session', 'ready', 'tiny', 'Contract', { case: '7' }, 3600],
   );
-  assert.deepEqual([session.token_count, session.turn_count, session.worker_id], [7, 1, 'a']);
+  assert.deepEqual([session.token_count, session.turn_count, session.worker_id], [7000, 1, 'a']);
   assert.ok(Math.abs(session.expires_at - session.created_at - 3600) <= 1);
   assert.equal(session.usage.prompt_tokens, 7);
   assert.equal(session.longshore.cache.decision, 'compute');
