@@ -20,6 +20,8 @@ export interface RelayParts {
   prompt: Pick<PickQuery, 'chain' | 'characters' | 'holder'>;
   /** Aborted with a LongshoreError as reason: the client left, or the deadline passed. */
   signal: AbortSignal;
+  /** Told once for each worker that no longer has the task. */
+  onLeave: (worker: PickedWorker) => void;
 }
 
 /**
@@ -74,15 +76,20 @@ export class Relay {
   /** Stops the work on the current worker, wherever the stream stands. */
   async abandon(): Promise<void> {
     if (!this.isOpen) return;
-    this.isOpen = false;
+    this.leave(this.worker!);
     await this.parts.workers.cancel(this.worker!, this.requestId);
+  }
+
+  private leave(worker: PickedWorker): void {
+    if (this.isOpen) this.parts.onLeave(worker);
+    this.isOpen = false;
   }
 
   /** False for what the reader has seen already. */
   private take(event: GenerateEvent): boolean {
     if (event.type === 'done') {
       this.done = event;
-      this.isOpen = false;
+      this.leave(this.worker!);
     }
     if (event.type === 'token') this.delivered.push(event.id);
     if (event.type !== 'accepted') return true;
@@ -132,7 +139,7 @@ export class Relay {
   private async lose(worker: PickedWorker, error: unknown): Promise<void> {
     const { router, workers, signal } = this.parts;
     signal.throwIfAborted();
-    this.isOpen = false;
+    this.leave(worker);
     const { workerId, epoch } = worker;
     if (error instanceof WorkerLost) {
       await Promise.all([router.reportFailure({ workerId, epoch }), workers.cancel(worker, this.requestId)]);

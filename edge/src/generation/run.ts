@@ -59,13 +59,21 @@ export class Run {
 
   /** Prepares a sequence: nothing runs before its events are asked for. */
   sequence(task: WorkerTask, { promptIndex = 0, session }: SequenceOptions = {}): Relay {
-    const { router } = this.options.scope;
+    const { scope } = this.options;
+    const { router } = scope;
     const { organizationId, model, input } = task.body;
     const prompt =
       session === undefined
         ? prefixChain(organizationId, model, input)
         : { chain: [], characters: session.characters, holder: session.holder };
-    const relay = new Relay({ router, workers: this.workers, task, prompt, signal: this.signal });
+    const relay = new Relay({
+      router,
+      workers: this.workers,
+      task,
+      prompt,
+      signal: this.signal,
+      onLeave: (worker) => scope.defer('release', router.release(worker)),
+    });
     this.sequences.push({ relay, promptIndex });
     return relay;
   }

@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers';
 import type { Heartbeat } from '@longshore/core';
 import { Pool } from './domain/pool.ts';
-import type { PickQuery, PickResult, PoolRouterPort, ServedModel, WorkerIncarnation } from './ports.ts';
+import type { PickedWorker, PickQuery, PickResult, PoolRouterPort, ServedModel, WorkerIncarnation } from './ports.ts';
 
 /** One pool's router. All state is in memory: heartbeats rebuild it within a second of a restart. */
 export class PoolRouter extends DurableObject implements PoolRouterPort {
@@ -17,6 +17,10 @@ export class PoolRouter extends DurableObject implements PoolRouterPort {
 
   async reportFailure(worker: WorkerIncarnation): Promise<void> {
     this.pool.reportFailure(worker);
+  }
+
+  async release(worker: PickedWorker): Promise<void> {
+    this.pool.release(worker);
   }
 
   async models(): Promise<ServedModel[]> {

@@ -4,6 +4,8 @@ import type { Heartbeat } from '@longshore/core';
 export interface PoolRouterPort {
   heartbeat(beat: Heartbeat): Promise<void>;
   pick(query: PickQuery): Promise<PickResult>;
+  /** The picked request has ended, however it did: it is no load any more. */
+  release(worker: PickedWorker): Promise<void>;
   /** The worker did not answer: it is not picked again before its next heartbeat. */
   reportFailure(worker: WorkerIncarnation): Promise<void>;
   models(): Promise<ServedModel[]>;
@@ -32,6 +34,8 @@ export interface PickQuery {
 
 export interface PickedWorker extends WorkerIncarnation {
   url: string;
+  /** Names this pick when it is released. */
+  ticket: number;
 }
 
 export type PickResult =

@@ -18,6 +18,7 @@ function routerOf(pool: Pool): PoolRouterPort {
     heartbeat: async (beat) => pool.heartbeat(beat, Date.now()),
     pick: async (query) => pool.pick(query, Date.now()),
     reportFailure: async (worker) => pool.reportFailure(worker),
+    release: async (worker) => pool.release(worker),
     models: async () => pool.models(Date.now()),
     liveWorkers: async () => pool.liveWorkers(Date.now()),
   };

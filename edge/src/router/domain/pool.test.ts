@@ -88,6 +88,19 @@ test('spreads short prompts over equal workers', () => {
   assert.deepEqual(picks.sort(), ['a', 'a', 'b', 'b']);
 });
 
+test('a request that has ended is no load, even before the next heartbeat', () => {
+  const pool = new Pool();
+  for (const id of ['a', 'b']) pool.heartbeat(beat(id, { load: { maxRunning: 2 } }), 0);
+  const ids = new Set<string>();
+  for (let turn = 0; turn < 8; turn++) {
+    const picked = pool.pick(query(text(LONG), { tieBreaker: `${turn}` }), 0);
+    assert.ok(picked.outcome === 'picked');
+    ids.add(picked.worker.workerId);
+    pool.release(picked.worker);
+  }
+  assert.equal(ids.size, 1);
+});
+
 test('leaves the holder of a prefix when it is overloaded', () => {
   const pool = new Pool();
   for (const id of ['a', 'b']) pool.heartbeat(beat(id), 0);

@@ -1,5 +1,5 @@
 import type { Heartbeat } from '@longshore/core';
-import type { PickQuery, PickResult, ServedModel, WorkerIncarnation } from '../ports.ts';
+import type { PickedWorker, PickQuery, PickResult, ServedModel, WorkerIncarnation } from '../ports.ts';
 import { computedTokens, isFull, occupancy, timeToFirstToken, tokensOf, withinBoundedLoad } from './cost.ts';
 import { charactersCovered, hashString } from './prefix-chain.ts';
 import { PrefixIndex } from './prefix-index.ts';
@@ -21,6 +21,7 @@ const byCost = (a: Candidate, b: Candidate): number =>
 export class Pool {
   private readonly table = new WorkerTable();
   private readonly index: PrefixIndex;
+  private nextTicket = 1;
 
   constructor(index: PrefixIndex = new PrefixIndex()) {
     this.index = index;
@@ -32,6 +33,10 @@ export class Pool {
 
   reportFailure(worker: WorkerIncarnation): void {
     this.table.suspect(worker);
+  }
+
+  release({ workerId, ticket }: PickedWorker): void {
+    this.table.released(workerId, ticket);
   }
 
   models(now: number): ServedModel[] {
@@ -56,8 +61,9 @@ export class Pool {
     const { worker, tokens } = candidates.sort(byCost)[0]!;
     const { workerId, epoch, url } = worker.beat;
     this.index.record(query.chain, { workerId, epoch });
-    this.table.picked(workerId, tokens, now);
-    return { outcome: 'picked', worker: { workerId, epoch, url } };
+    const ticket = this.nextTicket++;
+    this.table.picked(workerId, { ticket, at: now, tokens });
+    return { outcome: 'picked', worker: { workerId, epoch, url, ticket } };
   }
 
   private candidates(workers: readonly WorkerState[], query: PickQuery): Candidate[] {

@@ -3,12 +3,15 @@ import type { WorkerIncarnation } from '../ports.ts';
 
 /** Workers remembered at most, live or not. */
 const MAX_WORKERS = 1024;
+/** Picks kept per worker; more can only come within one heartbeat. */
+const MAX_PENDING = 1024;
 /** A silent worker is forgotten after this time; its model stays known that long. */
 const FORGET_AFTER_MS = 10 * 60_000;
 /** A pick this old when a heartbeat arrives is part of the load that the heartbeat reports. */
 const PICK_VISIBLE_AFTER_MS = 250;
 
 interface PendingPick {
+  ticket: number;
   at: number;
   tokens: number;
 }
@@ -51,11 +54,16 @@ export class WorkerTable {
     if (worker?.beat.epoch === epoch) worker.suspect = true;
   }
 
-  picked(workerId: string, tokens: number, now: number): void {
+  picked(workerId: string, pick: PendingPick): void {
     const pending = this.workers.get(workerId)?.pending;
     if (pending === undefined) return;
-    pending.push({ at: now, tokens });
-    if (pending.length > MAX_WORKERS) pending.shift();
+    pending.push(pick);
+    if (pending.length > MAX_PENDING) pending.shift();
+  }
+
+  released(workerId: string, ticket: number): void {
+    const worker = this.workers.get(workerId);
+    if (worker !== undefined) worker.pending = worker.pending.filter((pick) => pick.ticket !== ticket);
   }
 
   /** Insertion order is heartbeat order: the longest silent come first. */
