@@ -6,6 +6,8 @@
 const FORGET = 0.98;
 /** Keeps the normal equations solvable when all steps look alike: a small weight on the prior. */
 const RIDGE = 1e-3;
+/** Shorter steps measure what a step costs, not what a token costs. */
+const MIN_OBSERVED_TOKENS = 64;
 /** Pairs are scaled to the size of tokens, so that the two unknowns are of one magnitude. */
 const PAIR_SCALE = 1 / 4096;
 
@@ -23,7 +25,7 @@ export class PrefillSpeed {
 
   /** A step took `ms` for `count` prefill tokens from `position`. */
   observe(position: number, count: number, ms: number): void {
-    if (count <= 0 || !(ms > 0)) return;
+    if (count < MIN_OBSERVED_TOKENS || !(ms > 0)) return;
     const seconds = ms / 1000;
     const pairs = count * (position + count / 2) * PAIR_SCALE;
     // Relative errors count: a long step must not outweigh many short ones.
