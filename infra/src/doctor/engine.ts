@@ -46,7 +46,7 @@ export function engineChecks(config: Config): Check[] {
         if (!existsSync(join(ROOT, 'native', 'build', 'longshore.node'))) throw new Error('not built');
         const path = ((await model()) ?? FIXTURE).path;
         await checkOpens(path);
-        const prompt = ['--model', path, '--tokens', '1,2,3', '--max-tokens', '4'];
+        const prompt = ['--model', path, '--tokens', '1,2,3', '--max', '4'];
         const { stdout } = await promisify(execFile)(ENGINE_PROGRAM, ['generate', ...prompt], { timeout: 120_000 });
         return { ok: stdout.trim() !== '', detail: 'opens the model and generates', remedy: 'run "npm run build"' };
       },

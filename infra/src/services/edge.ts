@@ -23,7 +23,7 @@ export function edgeSpec(home: Home, settings: EdgeSettings): ChildSpec {
     ...['--env-file', home.edgeVariablesFile],
     ...['--ip', '127.0.0.1', '--port', String(settings.port), '--inspector-port', '0'],
     ...['--persist-to', home.edgeState],
-    ...['--local', '--show-interactive-dev-session=false', '--log-level', 'info'],
+    ...['--local', '--show-interactive-dev-session=false', '--log-level', 'warn'],
   ];
   return {
     name: 'edge',
