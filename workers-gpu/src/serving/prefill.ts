@@ -6,6 +6,9 @@ import type { SessionTurns } from './session-turns.ts';
 import { startRun } from './start-run.ts';
 import type { WorkerParts } from './worker-parts.ts';
 
+/** Ends of this worker, or of this attempt, after which the edge sends the same prefill to another one. */
+const ELSEWHERE: ReadonlySet<string> = new Set(['worker_failed', 'draining', 'overloaded', 'conflict']);
+
 /** POST /prefill: computes a session's prompt once and keeps it. A failure is written into the session before it is thrown. */
 export async function prefill(
   parts: WorkerParts,
@@ -17,8 +20,9 @@ export async function prefill(
   try {
     await turns.exclusively(request.session, () => keep(parts, turns, request, signal, emit));
   } catch (error) {
-    const reason = error instanceof LongshoreError ? error.message : 'Internal error.';
-    if (!(error instanceof LongshoreError && error.code === 'conflict')) {
+    const known = error instanceof LongshoreError ? error : undefined;
+    if (known === undefined || !ELSEWHERE.has(known.code)) {
+      const reason = known?.message ?? 'Internal error.';
       await parts.sessions.fail(request.organizationId, request.session, reason).catch((cause: unknown) => {
         parts.log.warn('session_failure_not_recorded', { session: request.session, cause });
       });
