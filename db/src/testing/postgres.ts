@@ -82,10 +82,15 @@ function withDatabase(serverUrl: string, database: string): string {
   return url.href;
 }
 
-async function onServer(url: string, statement: string): Promise<void> {
+/** One statement on a connection of its own, for tests that look at or damage what the queries do not offer. */
+export async function runSql(
+  url: string,
+  statement: string,
+  parameters: (string | number)[] = [],
+): Promise<Record<string, unknown>[]> {
   const sql = postgres(url, { max: 1, onnotice: () => {} });
   try {
-    await sql.unsafe(statement);
+    return [...(await sql.unsafe(statement, parameters))];
   } finally {
     await sql.end({ timeout: 2 });
   }
@@ -98,7 +103,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   if (!given) shared ??= startTestServer();
   const serverUrl = given ?? (await shared!).url;
   const database = `test_${randomUUID().replaceAll('-', '')}`;
-  await onServer(serverUrl, `create database ${database}`);
+  await runSql(serverUrl, `create database ${database}`);
   const url = withDatabase(serverUrl, database);
   await migrate(url);
   let closed = false;
@@ -107,7 +112,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
     async close() {
       if (closed) return;
       closed = true;
-      await onServer(serverUrl, `drop database if exists ${database} with (force)`);
+      await runSql(serverUrl, `drop database if exists ${database} with (force)`);
       users--;
       if (users === 0 && shared) {
         const server = await shared;

@@ -1,12 +1,11 @@
 export { createDiskObjectStore } from './adapters/disk-object-store.ts';
 export { createMemoryObjectStore } from './adapters/memory-object-store.ts';
 export { createPostgresDirectory, createPostgresKeyRing } from './adapters/postgres-directory.ts';
-export { createS3ObjectStore, type S3Options } from './adapters/s3-object-store.ts';
-export { createKvStore, type KvStoreOptions } from './create-kv-store.ts';
+export { createS3ObjectStore } from './adapters/s3-object-store.ts';
+export { createKvStore } from './create-kv-store.ts';
 export type { Hit, ObjectSlice } from './domain/slices.ts';
 export type * from './kv-store.ts';
-export type { FaultKind, Outcome, StoreFault } from './outcome.ts';
-export type { BlockDirectory, KeyRing, ObjectStore } from './ports.ts';
+export type { StoreFault } from './outcome.ts';
+export type { ObjectStore } from './ports.ts';
 export { openBytes, sealBytes } from './sealed-bytes.ts';
-export type { KvStoreStats } from './stats.ts';
-export type { DataKey, TenantKeys } from './tenant-keys.ts';
+export type { TenantKeys } from './tenant-keys.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { nextHash } from '@longshore/core';
-import { commitTurn, createSession, schema } from '@longshore/db';
-import { eq } from 'drizzle-orm';
+import { commitTurn, createSession, loadSession } from '@longshore/db';
+import { runSql } from '@longshore/db/testing';
 import { createPostgresDirectory } from './adapters/postgres-directory.ts';
 import type { Outcome } from './outcome.ts';
 import { type FaultMode, type FaultPlan, faultPlan, faulty } from './testing/faulty.ts';
@@ -133,9 +133,17 @@ test("a turn's tail that fails at any call, or is never committed, is swept; a c
     const healthy = bench.worker('healthy');
     const tenant = await tenantOf(worker.store, organizationId);
     const { db } = bench.client;
-    const [project] = await db.select().from(schema.projects).where(eq(schema.projects.organizationId, organizationId));
+    const [project] = await runSql(bench.database.url, 'select id from projects where organization_id = $1', [
+      organizationId,
+    ]);
     const sessionId = `ses_${organizationId}`;
-    await createSession(db, { id: sessionId, organizationId, projectId: project!.id, model: 'm', ttlSeconds: 60 });
+    await createSession(db, {
+      id: sessionId,
+      organizationId,
+      projectId: String(project!.id),
+      model: 'm',
+      ttlSeconds: 60,
+    });
 
     const tail = (count: number) => ({
       tenant,
@@ -175,7 +183,7 @@ test("a turn's tail that fails at any call, or is never committed, is swept; a c
     if (second.ok && committed) assert.equal(await commit(1, second.value.objectKey), 2);
     unwrap(await healthy.store.sweep());
     await assertClean(organizationId, what);
-    const [row] = await db.select().from(schema.sessions).where(eq(schema.sessions.id, sessionId));
+    const row = await loadSession(db, organizationId, sessionId);
     const where = tail(committed ? 4 : 3);
     unwrap(await healthy.store.getTail({ ...where, objectKey: row!.tailObjectKey! }));
     const left = (await bench.objectRows()).filter((object) => object.organizationId === organizationId);

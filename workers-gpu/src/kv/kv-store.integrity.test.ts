@@ -3,8 +3,6 @@ import { createHash } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { decodeHeader, encodeHeader, peekHeaderBytes, toHex } from '@longshore/core';
-import { schema } from '@longshore/db';
-import { eq } from 'drizzle-orm';
 import type { ObjectSlice } from './domain/slices.ts';
 import type { Outcome } from './outcome.ts';
 import type { TenantKeys } from './tenant-keys.ts';
@@ -48,8 +46,7 @@ async function restore(slice: ObjectSlice, as = tenant) {
   return { outcome, touched };
 }
 
-const stateOf = async (key: string) =>
-  (await bench.client.db.select().from(schema.kvObjects).where(eq(schema.kvObjects.key, key)))[0]!;
+const stateOf = async (key: string) => (await bench.objectRows()).find((row) => row.key === key)!;
 
 async function assertQuarantined(made: Awaited<ReturnType<typeof stored>>, what: string, reason?: RegExp) {
   const { outcome, touched } = await restore(made.slice);

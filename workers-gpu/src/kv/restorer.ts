@@ -87,6 +87,8 @@ export class Restorer {
 
   async restoreRun(request: RestoreRunRequest): Promise<RestoredRun> {
     const { tenant, slices, physicalBlocks, onProgress, signal } = request;
+    if (slices.reduce((sum, slice) => sum + slice.hashes.length, 0) !== physicalBlocks.length)
+      throw new RangeError('restoreRun needs a physical block for each wanted block');
     const startedAt = this.options.now();
     const result: RestoredRun = { blocks: 0, bytes: 0, ms: 0 };
     const giveUps = slices.map(() => new AbortController());
@@ -122,7 +124,6 @@ export class Restorer {
       at += slice.hashes.length;
       return restoreSlice(slice, index, blocks);
     });
-    if (at !== physicalBlocks.length) throw new RangeError('restoreRun needs a physical block for each wanted block');
     await Promise.all(reads);
     result.ms = this.options.now() - startedAt;
     return result;
