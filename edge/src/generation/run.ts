@@ -14,6 +14,8 @@ export interface RunOptions {
   /** Route pattern, as the usage row names it. */
   endpoint: string;
   model: string;
+  /** The dialect's field that holds the prompt: errors about its length name it. */
+  promptParam: 'messages' | 'prompt' | 'input';
   /** The client's connection. */
   clientSignal: AbortSignal;
   /** Runs when the run ends any other way than well, before the request is let go. */
@@ -92,11 +94,16 @@ export class Run {
 
   /** Returns the error that the client is told. */
   fail(error: unknown): LongshoreError {
-    const known = asLongshoreError(error);
+    const known = this.inDialect(asLongshoreError(error));
     if (known.code === 'internal') console.error(known.cause ?? known);
     this.controller.abort(known);
     this.end(known);
     return known;
+  }
+
+  private inDialect(error: LongshoreError): LongshoreError {
+    if (error.code !== 'context_length_exceeded') return error;
+    return new LongshoreError(error.code, error.message, { param: this.options.promptParam, cause: error.cause });
   }
 
   /** The client left: nobody reads on. */

@@ -17,7 +17,14 @@ export async function chatCompletions(c: Context<EdgeEnvironment>): Promise<Resp
   const { model, messages, n, delivery } = request;
   requireModel(apiKey, model);
 
-  const run = new Run({ scope, apiKey, endpoint: '/v1/chat/completions', model, clientSignal: c.req.raw.signal });
+  const run = new Run({
+    scope,
+    apiKey,
+    endpoint: '/v1/chat/completions',
+    model,
+    promptParam: 'messages',
+    clientSignal: c.req.raw.signal,
+  });
   const { organizationId } = apiKey;
   const relays = Array.from({ length: n }, (_, index) => {
     const identity = {

@@ -17,7 +17,14 @@ export async function completions(c: Context<EdgeEnvironment>): Promise<Response
   const { model, prompts, n, echo, delivery } = request;
   requireModel(apiKey, model);
 
-  const run = new Run({ scope, apiKey, endpoint: '/v1/completions', model, clientSignal: c.req.raw.signal });
+  const run = new Run({
+    scope,
+    apiKey,
+    endpoint: '/v1/completions',
+    model,
+    promptParam: 'prompt',
+    clientSignal: c.req.raw.signal,
+  });
   const { organizationId } = apiKey;
   const relays = Array.from({ length: prompts.length * n }, (_, index) => {
     const promptIndex = Math.floor(index / n);

@@ -30,6 +30,7 @@ export async function create(c: Context<EdgeEnvironment>): Promise<Response> {
     apiKey,
     endpoint: '/v1/sessions',
     model,
+    promptParam: request.input.kind === 'messages' ? 'messages' : 'input',
     clientSignal: c.req.raw.signal,
     onFailure: ({ message }) => scope.query((db) => failSession(db, organizationId, sessionId, message)),
   });

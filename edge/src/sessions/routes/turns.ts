@@ -32,7 +32,14 @@ export async function turns(c: Context<EdgeEnvironment>): Promise<Response> {
   requireModel(apiKey, model);
   requireReady(session);
 
-  const run = new Run({ scope, apiKey, endpoint: '/v1/sessions/:id/turns', model, clientSignal: c.req.raw.signal });
+  const run = new Run({
+    scope,
+    apiKey,
+    endpoint: '/v1/sessions/:id/turns',
+    model,
+    promptParam: request.input.kind === 'messages' ? 'messages' : 'input',
+    clientSignal: c.req.raw.signal,
+  });
   const { organizationId } = apiKey;
   const { requestId } = scope;
   const body = generateRequest(request.input, request, {
