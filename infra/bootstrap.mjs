@@ -129,14 +129,25 @@ function buildEngine() {
   });
 }
 
+const parentOf = (pid) => Number(spawnSync('ps', ['-o', 'ppid=', '-p', String(pid)], { encoding: 'utf8' }).stdout ?? 0);
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
+}
+
 /** Hands over. The channel lets the program notice that this process died, even by SIGKILL. */
 function handOver(program, args) {
   const child = spawn(node24, [join(root, program), ...args], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
-  // npm runs this in a shell of its own: when that is gone, nobody can send a signal here any more.
+  // npm runs this in a shell of its own: when either is gone, nobody can send a signal here any more.
   if (process.env.npm_lifecycle_event) {
-    const parent = process.ppid;
-    setInterval(() => process.ppid === parent || child.kill('SIGTERM'), 500).unref();
+    const starters = [process.ppid, parentOf(process.ppid)].filter((pid) => pid > 1);
+    setInterval(() => starters.every(isAlive) || child.kill('SIGTERM'), 500).unref();
   }
   return new Promise((done) => {
     child.on('exit', (status, signal) => done(status ?? (signal ? 1 : 0)));

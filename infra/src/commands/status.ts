@@ -31,13 +31,19 @@ export async function status(): Promise<number> {
   return parts.every(({ healthy }) => healthy) ? 0 : 1;
 }
 
+interface Stats {
+  load: { running: number; waiting: number };
+  blocks: { cached: number; total: number };
+}
+
 async function load(url: string, poolToken: string): Promise<string> {
   try {
     const response = await fetch(`${url}/stats`, {
       headers: { authorization: `Bearer ${poolToken}` },
       signal: AbortSignal.timeout(2000),
     });
-    return JSON.stringify(await response.json()).slice(0, 400);
+    const { load, blocks } = (await response.json()) as Stats;
+    return `${load.running} running, ${load.waiting} waiting, ${blocks.cached} of ${blocks.total} blocks hold a cached prefix`;
   } catch {
     return '';
   }

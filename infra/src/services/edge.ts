@@ -33,7 +33,8 @@ export function edgeSpec(home: Home, settings: EdgeSettings): ChildSpec {
       ...settings.environment,
       CI: 'true',
       WRANGLER_SEND_METRICS: 'false',
-      WRANGLER_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE: settings.databaseUrl,
+      // Else each start asks the internet where this machine is.
+      CLOUDFLARE_CF_FETCH_ENABLED: 'false',
       CLOUDFLARE_HYPERDRIVE_LOCAL_CONNECTION_STRING_HYPERDRIVE: settings.databaseUrl,
     },
     cwd: join(ROOT, 'infra'),
