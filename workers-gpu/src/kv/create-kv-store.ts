@@ -57,8 +57,9 @@ export function createKvStore(options: KvStoreOptions): KvStore {
   };
   const objectBreaker = new Breaker(BREAKER_FAILURES, BREAKER_PAUSE_MS);
   const objects = guarded(options.objects, objectBreaker, 'object store', now);
-  const directory = guarded(options.directory, new Breaker(BREAKER_FAILURES, BREAKER_PAUSE_MS), 'database', now);
-  const tenants = new TenantCache(options.keyRing, namespace, now);
+  const databaseBreaker = new Breaker(BREAKER_FAILURES, BREAKER_PAUSE_MS);
+  const directory = guarded(options.directory, databaseBreaker, 'database', now);
+  const tenants = new TenantCache(guarded(options.keyRing, databaseBreaker, 'database', now), namespace, now);
   const buffers = new BufferPool(IDLE_BUFFER_BYTES);
   const writer = new ObjectWriter(objects, directory, buffers, { namespace, shape, workerId });
   const perObject = blocksPerObject(storedBlockBytes(shape, shape.codec));
