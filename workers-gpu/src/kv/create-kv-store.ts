@@ -8,7 +8,7 @@ import { faultOf } from './fault.ts';
 import { guarded } from './guard.ts';
 import type { KvEngine, KvShape, KvStore, LookupRequest, StoredTail, TailRequest } from './kv-store.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
-import { ObjectWriter } from './object-writer.ts';
+import { KEY_PREFIX, ObjectWriter } from './object-writer.ts';
 import { done, failed, type Outcome, type StoreFault } from './outcome.ts';
 import type { BlockDirectory, KeyRing, ObjectStore } from './ports.ts';
 import { Publisher } from './publisher.ts';
@@ -36,6 +36,8 @@ export interface KvStoreOptions {
   /** Between sweeps, spread by a fifth over the workers; 0: only when sweep() is called. Default 60,000. */
   sweepIntervalMs?: number;
   sweepAges?: SweepAges;
+  /** Ask both dependencies something at once, so that no request pays for loading clients and connecting. Default true. */
+  warmUp?: boolean;
   /** Hears of every fault once, for logs. */
   onFault?: (fault: StoreFault) => void;
 }
@@ -107,6 +109,11 @@ export function createKvStore(options: KvStoreOptions): KvStore {
       onFault(fault);
       return { ok: false, fault };
     }
+  }
+
+  if (options.warmUp ?? true) {
+    void attempt(() => objects.head(`${KEY_PREFIX}warm-up`));
+    void attempt(() => directory.findObject('', ''));
   }
 
   async function findHit({ tenant, hashes, from = 0 }: LookupRequest): Promise<Hit> {

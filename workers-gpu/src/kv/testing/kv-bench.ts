@@ -64,6 +64,7 @@ export async function openKvBench(): Promise<KvBench> {
         epoch: randomBytes(4).toString('hex'),
         ttlSeconds: 3600,
         sweepIntervalMs: 0,
+        warmUp: false,
         sweepAges: { abandoned: 0, grace: 0, orphan: 0 },
         ...options,
       });
