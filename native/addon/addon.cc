@@ -65,10 +65,11 @@ void Settle(Napi::Env env, Environment* environment, Call* call) {
   try {
     if (call->status.ok()) call->deferred.Resolve(call->Answer(env));
     else call->deferred.Reject(environment->Error(env, call->status));
-  } catch (const Napi::Error& error) {
-    call->deferred.Reject(error.Value());
-  } catch (const std::exception& error) {
-    call->deferred.Reject(environment->Error(env, {Code::kOutOfMemory, error.what()}));
+  } catch (const Napi::Error&) {
+    // A worker that is being terminated runs no more JavaScript: nobody waits for the answer.
+  } catch (const std::bad_alloc&) {
+    call->status = {Code::kOutOfMemory, "no memory for the answer"};
+    Settle(env, environment, call);
   }
 }
 
@@ -107,6 +108,8 @@ Napi::Value Promised(Napi::Env env, const Body& body) {
     return body();
   } catch (const Refusal& refusal) {
     deferred.Reject(Environment::Of(env).Error(env, refusal.status));
+  } catch (const Napi::Error& error) {
+    deferred.Reject(error.Value());  // thrown by a getter among the arguments
   } catch (const std::bad_alloc&) {
     deferred.Reject(Environment::Of(env).Error(env, {Code::kOutOfMemory, "no memory for the call's arguments"}));
   }
