@@ -5,6 +5,7 @@ import { commitTurn, createSession, loadSession } from '@longshore/db';
 import { runSql } from '@longshore/db/testing';
 import { createPostgresDirectory } from './adapters/postgres-directory.ts';
 import type { Outcome } from './outcome.ts';
+import { StoreError } from './ports.ts';
 import { type FaultMode, type FaultPlan, faultPlan, faulty } from './testing/faulty.ts';
 import { chainOf, fillChain, type KvBench, openKvBench, tenantOf, type Worker } from './testing/kv-bench.ts';
 
@@ -235,4 +236,34 @@ test('a bucket with objects that no row names is cleaned page by page', async ()
   }
   assert.equal(found, 1200);
   await assertClean(organizationId, 'after the walk');
+});
+
+test('one object that cannot be deleted does not keep the sweeper from deleting the others', async () => {
+  const organizationId = await bench.organization();
+  const healthy = bench.worker('healthy');
+  const tenant = await tenantOf(healthy.store, organizationId);
+  const chains = [1, 2, 3].map((seed) => chainOf(tenant, 1, seed).hashes);
+  for (const hashes of chains)
+    unwrap(
+      await healthy.store.publish({ tenant, hashes, firstBlock: 0, physicalBlocks: fillChain(healthy.engine, 1) }).done,
+    );
+  const keys = (await bench.objectRows()).flatMap((row) => (row.organizationId === organizationId ? [row.key] : []));
+  const stuck = bench.worker('stuck', {
+    objects: {
+      ...bench.objects,
+      delete: async (key) => {
+        if (key === keys[0]) throw new StoreError('unavailable', 'access denied');
+        return bench.objects.delete(key);
+      },
+    },
+  });
+  unwrap(await stuck.store.remove(tenant, chains.flat()));
+  assert.equal((await stuck.store.sweep()).ok, false, 'the fault is reported');
+  const left = (await bench.objectRows()).filter((row) => row.organizationId === organizationId);
+  assert.deepEqual(
+    left.map((row) => [row.key, row.state]),
+    [[keys[0], 'tombstone']],
+  );
+  unwrap(await healthy.store.sweep());
+  await assertClean(organizationId, 'after the repair');
 });

@@ -84,6 +84,14 @@ test('a truncated or overlong object is quarantined', async () => {
   await assertQuarantined(empty, 'empty');
 });
 
+test('a directory row with an absurd size is refused before a byte is allocated or read', async () => {
+  const made = await stored();
+  const absurd = { ...made.slice, storedBytes: 2 ** 45 };
+  const { outcome, touched } = await restore(absurd);
+  assert.ok(!outcome.ok && outcome.fault.kind === 'quarantined' && !touched);
+  assert.match(outcome.fault.message, /size in the directory/);
+});
+
 /** Rewrites an object's header so that digest and checksums are right again, as an attacker with access to the bucket would. */
 function forge(
   bytes: Uint8Array,

@@ -17,7 +17,7 @@ import { done, failed, type Outcome, type StoreFault } from './outcome.ts';
 import type { BlockDirectory, ObjectStore } from './ports.ts';
 import { Slots } from './slots.ts';
 import type { KvStoreStats } from './stats.ts';
-import { SealedObjectReader } from './stored-object.ts';
+import { SealedObjectReader, sealedObjectBytes } from './stored-object.ts';
 import type { TenantCache } from './tenant-cache.ts';
 import type { TenantKeys } from './tenant-keys.ts';
 
@@ -43,6 +43,7 @@ interface Reading {
   tenant: TenantKeys;
   key: string;
   storedBytes: number;
+  blocksInObject: number;
   codec: Codec;
   sectionBytes: number;
   wanted: SectionRange;
@@ -74,6 +75,7 @@ export class Restorer {
       tenant,
       key: slice.key,
       storedBytes: slice.storedBytes,
+      blocksInObject: slice.objectBlocks,
       codec: shape.codec,
       sectionBytes: range(0, slice.objectBlocks).end,
       wanted: range(slice.indexInObject, slice.hashes.length),
@@ -140,6 +142,7 @@ export class Restorer {
         tenant,
         key: objectKey,
         storedBytes: found.storedBytes,
+        blocksInObject: 1,
         codec: 'raw',
         sectionBytes,
         wanted: { start: 0, end: sectionBytes },
@@ -198,6 +201,9 @@ export class Restorer {
 
   private async open(reading: Reading, tenant: TenantKeys): Promise<Uint8Array[]> {
     const { namespace, shape, buffers } = this.options;
+    // Also what bounds the allocation, whatever the directory says.
+    if (reading.storedBytes !== sealedObjectBytes(reading.blocksInObject, shape.layers, reading.sectionBytes))
+      throw new Mismatch('Stored KV object refused: its size in the directory is not that of its blocks.');
     const bytes = buffers.take(reading.storedBytes);
     const reader = new SealedObjectReader(bytes, { ...reading, namespace, shape, keys: tenant.byId });
     const onProgress = (filled: number) => reader.advance(filled);

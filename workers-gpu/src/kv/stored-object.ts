@@ -4,6 +4,7 @@ import {
   type Codec,
   decodeHeader,
   encodeHeader,
+  headerBytes,
   type ObjectHeader,
   payloadBytes,
   peekHeaderBytes,
@@ -88,6 +89,11 @@ export function sealObject(
   });
   bytes.set(encodeHeader(header));
   return { bytes, crc32: crc32(bytes), headerBytes: unfinished.length };
+}
+
+/** Stored size of an object whose sections have `sectionBytes` before sealing. */
+export function sealedObjectBytes(blocks: number, layers: number, sectionBytes: number): number {
+  return headerBytes(blocks, layers) + layers * (sectionBytes + TAG_BYTES);
 }
 
 export interface Expectation {

@@ -76,8 +76,7 @@ export class Sweeper {
 
   private async deleteRetired(): Promise<number> {
     const keys = await this.directory.findDeletable(this.ages.grace, LIMIT);
-    await this.deleteBytes(keys, (batch) => this.directory.deleteRows(batch));
-    return keys.length;
+    return this.deleteBytes(keys, (gone) => this.directory.deleteRows(gone));
   }
 
   private async deleteOrphans(): Promise<number> {
@@ -86,16 +85,25 @@ export class Sweeper {
     const oldEnough = Date.now() - 1000 * this.ages.orphan;
     const keys = page.filter((info) => info.modifiedAt.getTime() <= oldEnough).map((info) => info.key);
     const orphans = await this.directory.findUnknownKeys(keys);
-    await this.deleteBytes(orphans, async () => {});
-    return orphans.length;
+    return this.deleteBytes(orphans, async () => {});
   }
 
-  /** In the given order, a few at a time; `afterwards` runs for each batch whose bytes are gone. */
-  private async deleteBytes(keys: readonly string[], afterwards: (batch: string[]) => Promise<void>): Promise<void> {
+  /**
+   * In the given order, a few at a time; `afterwards` hears of each batch's keys whose bytes are gone. One key that cannot be deleted
+   * does not stand in the others' way: the first such fault is thrown at the end. Returns how many are gone.
+   */
+  private async deleteBytes(keys: readonly string[], afterwards: (gone: string[]) => Promise<void>): Promise<number> {
+    const faults: unknown[] = [];
+    let count = 0;
     for (let start = 0; start < keys.length; start += CONCURRENT_DELETES) {
       const batch = keys.slice(start, start + CONCURRENT_DELETES);
-      await Promise.all(batch.map((key) => this.objects.delete(key)));
-      await afterwards(batch);
+      const results = await Promise.allSettled(batch.map((key) => this.objects.delete(key)));
+      const gone = batch.filter((_, index) => results[index]!.status === 'fulfilled');
+      for (const result of results) if (result.status === 'rejected') faults.push(result.reason);
+      await afterwards(gone);
+      count += gone.length;
     }
+    if (faults.length > 0) throw faults[0];
+    return count;
   }
 }
