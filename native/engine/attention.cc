@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 namespace longshore {
 namespace {
@@ -90,9 +89,12 @@ void Attention::RunUnit(const kernels::KernelTable& kernels, const Unit& unit, u
                         float* out, size_t out_stride, const Scratch& scratch, const std::atomic<int32_t>* cancel) const {
   const AttentionItem& item = items_[unit.item];
   const uint32_t d = shape_.head_dim, rows = unit.tokens * group_;
-  for (uint32_t t = 0; t < unit.tokens; ++t)
-    std::memcpy(scratch.q + size_t{t} * group_ * d, q + (item.first_row + unit.token + t) * q_stride + size_t{unit.head} * group_ * d,
-                sizeof(float) * group_ * d);
+  const float scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(d)));
+  for (uint32_t t = 0; t < unit.tokens; ++t) {
+    const float* from = q + (item.first_row + unit.token + t) * q_stride + size_t{unit.head} * group_ * d;
+    float* to = scratch.q + size_t{t} * group_ * d;
+    for (uint32_t c = 0; c < group_ * d; ++c) to[c] = from[c] * scale;
+  }
   if (kernels.attend_reads_bf16) kernels.to_bf16(scratch.q, static_cast<uint32_t>(RoundUp(uint64_t{rows} * d, 16)), scratch.q_bf16);
   kernels::Attend a{};
   a.q = scratch.q;
@@ -102,7 +104,6 @@ void Attention::RunUnit(const kernels::KernelTable& kernels, const Unit& unit, u
   a.position = item.position + unit.token;
   a.head_dim = d;
   a.padded = padded_;
-  a.scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(d)));
   a.scores = scratch.scores;
   a.probabilities = scratch.probabilities;
   const uint32_t tiles = (a.position + unit.tokens + kKeyTile - 1) / kKeyTile;

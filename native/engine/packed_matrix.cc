@@ -11,8 +11,6 @@ namespace {
 
 using kernels::kPanelOutputs;
 
-// A task stays below this many multiply-adds, so that even the portable kernels look at the cancel flag every few milliseconds.
-constexpr uint64_t kTaskProducts = 8u << 20;
 constexpr uint32_t kTaskRows = 240;  // activations of a task stay in the second-level cache; a multiple of every tile height
 
 }  // namespace
@@ -105,7 +103,7 @@ void RunProducts(ThreadPool& pool, const kernels::KernelTable& k, std::span<cons
   for (size_t i = 0; i < products.size(); ++i) {
     const PackedMatrix& w = *products[i].weight;
     const uint64_t per_panel = uint64_t{std::min(rows, kTaskRows)} * kPanelOutputs * w.inputs();
-    const uint64_t most = std::max<uint64_t>(1, kTaskProducts / per_panel);
+    const uint64_t most = std::max<uint64_t>(1, k.task_products / per_panel);
     const uint64_t fair = (w.panels() + pool.threads() * 8 - 1) / (pool.threads() * 8);  // eight shares per thread
     uint32_t panels = static_cast<uint32_t>(std::min<uint64_t>(most, std::max<uint64_t>(fair, 1)));
     if (panels >= 4) panels = panels / 4 * 4;

@@ -57,7 +57,7 @@ struct FloatProduct {
 };
 
 // Attention of `rows` query rows over the tiles of one split: fills m, l, o from scratch.
-//   s = scale * q.k (base-2 logits);  m = max s;  l = sum 2^(s-m);  o = sum 2^(s-m) v
+//   s = q.k, in base-2 logits: q comes scaled by softmax scale * log2(e);  m = max s;  l = sum 2^(s-m);  o = sum 2^(s-m) v
 // Rows come token-major: row r belongs to the token at `position + r / group` and sees the keys [0, that position].
 // Rows that see no key of the split get m = -inf, l = 0, o = 0.
 // Tiles of bf16 pools: K [head_dim/2][128][2], V [64][padded][2]; of f32 pools: K [head_dim][128], V [128][padded].
@@ -71,7 +71,6 @@ struct Attend {
   const void* const* k_tiles;    // [tiles]
   const void* const* v_tiles;
   uint32_t head_dim, padded;     // even; padded to a multiple of 16
-  float scale;                   // softmax scale * log2(e)
   float* scores;                 // scratch [rows][128]
   void* probabilities;           // scratch [rows][128] f32 or bf16
   float* m;                      // [rows]
@@ -83,6 +82,7 @@ enum class KvKind { kBf16, kBf16Exact, kF32 };  // kBf16Exact: bf16 keys and val
 
 struct KernelTable {
   const char* isa;
+  uint64_t task_products;                       // multiply-adds that take a thread a few milliseconds at most
   void (*multiply_quantized)(const QuantProduct&);
   void (*multiply_float)(const FloatProduct&);
   void (*attend[3])(const Attend&);             // by KvKind

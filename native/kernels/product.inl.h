@@ -68,20 +68,18 @@ LONGSHORE_VECTOR void QuantTile(const QuantProduct& p, const uint8_t* group, uin
 
 template <class S, int kBits, int kGroup, class Scale, bool kMinimum>
 void QuantPanels(const QuantProduct& p) {
+  // A row tile's activations stay in the first-level cache while the panels stream past it.
+  uint32_t r = 0;
+  const auto run = [&]<int kR>(Height<kR>) __attribute__((always_inline)) {
+    for (uint32_t n = 0; n < p.panel_count; ++n)
+      QuantTile<S, kBits, kGroup, Scale, kMinimum, kR>(p, p.panels + n * p.panel_bytes, p.row + r, p.out + r * p.out_stride + 16 * n,
+                                                       p.bias ? p.bias + 16 * n : nullptr);
+    r += kR;
+  };
   constexpr int kBig = S::kQuantRows;
-  for (uint32_t n = 0; n < p.panel_count; ++n) {
-    const uint8_t* panel = p.panels + n * p.panel_bytes;
-    float* out = p.out + 16 * n;
-    const float* bias = p.bias ? p.bias + 16 * n : nullptr;
-    uint32_t r = 0;
-    const auto run = [&]<int kR>(Height<kR>) __attribute__((always_inline)) {
-      QuantTile<S, kBits, kGroup, Scale, kMinimum, kR>(p, panel, p.row + r, out + r * p.out_stride, bias);
-      r += kR;
-    };
-    while (p.rows - r >= kBig) run(Height<kBig>{});
-    if constexpr (kBig > 4) while (p.rows - r >= 4) run(Height<4>{});
-    if constexpr (kBig > 1) while (p.rows - r >= 1) run(Height<1>{});
-  }
+  while (p.rows - r >= kBig) run(Height<kBig>{});
+  if constexpr (kBig > 4) while (p.rows - r >= 4) run(Height<4>{});
+  if constexpr (kBig > 1) while (p.rows - r >= 1) run(Height<1>{});
 }
 
 template <class S>

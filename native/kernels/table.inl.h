@@ -12,6 +12,7 @@ template <class S>
 constexpr KernelTable MakeTable() {
   return {
       .isa = S::kName,
+      .task_products = S::kTaskProducts,
       .multiply_quantized = MultiplyQuantized<S>,
       .multiply_float = MultiplyFloat<S>,
       .attend = {AttendSplit<S, KvKind::kBf16>, AttendSplit<S, KvKind::kBf16Exact>, AttendSplit<S, KvKind::kF32>},

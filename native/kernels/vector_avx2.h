@@ -12,7 +12,9 @@ namespace {
 
 struct Avx2 {
   static constexpr const char* kName = "avx2";
+  static constexpr uint64_t kTaskProducts = 32u << 20;
   static constexpr bool kBf16Dot = false;
+  static constexpr bool kScaleByPower = false;
   static constexpr int kTileRows = 6;
   static constexpr int kTileVectors = 1;
   static constexpr int kQuantRows = 2;
@@ -46,6 +48,7 @@ struct Avx2 {
     return {_mm256_blendv_ps(fill.lo, x.lo, _mm256_castsi256_ps(lo)),
             _mm256_blendv_ps(fill.hi, x.hi, _mm256_castsi256_ps(hi))};
   }
+  // 2^n for whole n in [-127, 127]; exactly 0 for -127.
   LONGSHORE_VECTOR __m256 PowerOfTwo(__m256 n) {
     const __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
     return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));

@@ -18,7 +18,9 @@ namespace {
 
 struct Avx512 {
   static constexpr const char* kName = "avx512";
+  static constexpr uint64_t kTaskProducts = 64u << 20;
   static constexpr bool kBf16Dot = true;   // has an instruction that multiplies bf16 pairs
+  static constexpr bool kScaleByPower = true;  // has the instructions that Exp2 wants
   static constexpr int kTileRows = 6;      // register tile of float products: rows x vectors of 16
   static constexpr int kTileVectors = 4;
   static constexpr int kQuantRows = 12;    // register tile of quantized products: rows x one panel
@@ -43,11 +45,10 @@ struct Avx512 {
   LONGSHORE_VECTOR F Keep(F x, int n, F fill) {
     return _mm512_mask_mov_ps(fill, static_cast<__mmask16>((1u << n) - 1u), x);
   }
-  // 2^n for whole n in [-127, 127]; exactly 0 for -127.
-  LONGSHORE_VECTOR F PowerOfTwo(F n) {
-    const I e = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(e, 23));
-  }
+  // x - Round(x), 0 for infinities.
+  LONGSHORE_VECTOR F Fraction(F x) { return _mm512_reduce_ps(x, 0); }
+  // x 2^n for whole n; infinite n give 0 and infinity.
+  LONGSHORE_VECTOR F ScaleByPower(F x, F n) { return _mm512_scalef_ps(x, n); }
   LONGSHORE_VECTOR F LoadBf16(const uint16_t* p) {
     const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));

@@ -13,7 +13,9 @@ namespace {
 
 struct Portable {
   static constexpr const char* kName = "portable";
+  static constexpr uint64_t kTaskProducts = 8u << 20;
   static constexpr bool kBf16Dot = false;
+  static constexpr bool kScaleByPower = false;
   static constexpr int kTileRows = 3;
   static constexpr int kTileVectors = 1;
   static constexpr int kQuantRows = 1;
@@ -73,6 +75,7 @@ struct Portable {
     }
     return r;
   }
+  // 2^n for whole n in [-127, 127]; exactly 0 for -127.
   LONGSHORE_VECTOR F PowerOfTwo(F n) {
     F r;
     for (int i = 0; i < 4; ++i) r.v[i] = reinterpret_cast<F4>((__builtin_convertvector(n.v[i], I4) + 127) << 23);
