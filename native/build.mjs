@@ -1,7 +1,7 @@
 // Configures and builds the engine into native/build/: `node native/build.mjs [--no-addon] [--tests] [--sanitize] [--dir <folder>]`.
 // Plain JavaScript without dependencies: it runs on Node >= 20, before anything else of the repository can.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -25,6 +25,20 @@ export async function build({ addon = true, tests = false, sanitize = false, dir
     return { built: false, seconds: (Date.now() - started) / 1000, backends };
   }
 
+  mkdirSync(out, { recursive: true });
+  const unlock = await lock(join(out, 'longshore-build.lock'), log);
+  try {
+    await configureAndCompile({ out, settings, compiler, log });
+    writeFileSync(stamp, fingerprint);
+  } finally {
+    unlock();
+  }
+  const seconds = (Date.now() - started) / 1000;
+  log(`engine: built in ${seconds.toFixed(1)} s; backends: ${backends.join(', ')}`);
+  return { built: true, seconds, backends };
+}
+
+async function configureAndCompile({ out, settings, compiler, log }) {
   need('cmake', 'install CMake >= 3.20 (Debian/Ubuntu: apt-get install cmake; macOS: brew install cmake)');
   need(
     compiler,
@@ -33,7 +47,6 @@ export async function build({ addon = true, tests = false, sanitize = false, dir
   const generator = present('ninja') ? 'Ninja' : present('make') ? 'Unix Makefiles' : null;
   if (generator === null) throw new BuildError('make is missing: install it (Debian/Ubuntu: apt-get install make)');
 
-  mkdirSync(out, { recursive: true });
   log(`engine: configuring (${generator}, ${compiler})`);
   // A build folder remembers its generator and refuses another one.
   const known =
@@ -47,10 +60,41 @@ export async function build({ addon = true, tests = false, sanitize = false, dir
     last = percent;
     log(`engine: building ${percent} %`);
   });
-  writeFileSync(stamp, fingerprint);
-  const seconds = (Date.now() - started) / 1000;
-  log(`engine: built in ${seconds.toFixed(1)} s; backends: ${backends.join(', ')}`);
-  return { built: true, seconds, backends };
+}
+
+/** One build at a time in a folder; waits for another process's, at most 20 minutes. A dead process's lock counts for nothing. */
+async function lock(path, log) {
+  const deadline = Date.now() + 20 * 60_000;
+  const own = `${path}.${process.pid}`;
+  writeFileSync(own, String(process.pid));
+  for (let told = false; ; ) {
+    try {
+      linkSync(own, path); // unlike creating and then writing it, one step that fails where the lock exists
+      rmSync(own);
+      return () => rmSync(path, { force: true });
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw new BuildError(`${path} cannot be written: ${error.message}`);
+    }
+    const owner = Number(readOptional(path));
+    if (!isAlive(owner)) rmSync(path, { force: true });
+    else if (Date.now() > deadline)
+      throw new BuildError(`process ${owner} has been building for 20 minutes: end it, then try again`);
+    else if (!told) {
+      told = true;
+      log(`engine: waiting for the build of process ${owner}`);
+    }
+    await new Promise((done) => setTimeout(done, 200));
+  }
+}
+
+function isAlive(pid) {
+  if (!Number.isInteger(pid) || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
 }
 
 function cmakeSettings({ addon, tests, sanitize, compiler }) {
