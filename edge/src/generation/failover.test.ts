@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
-import { sql } from 'drizzle-orm';
+import { rawSql } from '@longshore/db/testing';
 import { EdgeHarness } from '../testing/edge-harness.ts';
 import { type FakeWorker, type Fault, refuse, wordAt } from '../testing/fake-worker.ts';
 import { eventually, jsonOf, readChunks, readSse } from '../testing/sse.ts';
@@ -144,7 +144,7 @@ test('with every worker dead the answer is 502, and the usage row says so', asyn
   assert.equal(calls().length, 2);
   await edge.settle();
   const id = response.headers.get('x-request-id');
-  const [row] = await edge.db.execute(sql`select status, completion_tokens from usage where request_id = ${id}`);
+  const [row] = await rawSql(edge.db, `select status, completion_tokens from usage where request_id = '${id}'`);
   assert.deepEqual(row, { status: 'worker_failed', completion_tokens: 0 });
 });
 
@@ -185,8 +185,9 @@ test('a client that leaves a stream stops the work: the connection is closed and
   await eventually('the worker is told', () => [...a.cancelled, ...b.cancelled].includes(call!.body.requestId), 1000);
   await edge.settle();
   const id = response.headers.get('x-request-id');
-  const [row] = await edge.db.execute(
-    sql`select status, completion_tokens > 0 as some from usage where request_id = ${id}`,
+  const [row] = await rawSql(
+    edge.db,
+    `select status, completion_tokens > 0 as some from usage where request_id = '${id}'`,
   );
   assert.deepEqual(row, { status: 'cancelled', some: true });
 });
@@ -231,7 +232,7 @@ test('records one usage row with what was used and from where', async () => {
   await response.text();
   await edge.settle();
   const id = response.headers.get('x-request-id');
-  const [row] = await edge.db.execute(sql`select * from usage where request_id = ${id}`);
+  const [row] = await rawSql(edge.db, `select * from usage where request_id = '${id}'`);
   assert.equal(row!.status, 'ok');
   assert.equal(row!.api_key_id, edge.organization.apiKeyId);
   assert.equal(row!.endpoint, CHAT);

@@ -61,7 +61,6 @@ export class Relay {
           for await (const event of workers.events(this.worker, this.task(), signal)) {
             if (event.type === 'error') throw fromWireError(event.error);
             if (this.take(event)) yield event;
-            if (this.done !== undefined) break;
           }
           if (this.done === undefined) throw new WorkerLost(this.worker.workerId, 'ended its stream early');
         } catch (error) {

@@ -1,7 +1,7 @@
 import { LongshoreError } from '@longshore/core';
 import { jsonFault, lineAndColumn } from './domain/json-position.ts';
 
-export const MAX_BODY_BYTES = 8 * 1024 * 1024;
+const MAX_BODY_BYTES = 8 * 1024 * 1024;
 /** A body too large is read and thrown away up to here, so that a client still sending gets to read the answer. */
 const MAX_DISCARDED_BYTES = 64 * 1024 * 1024;
 

@@ -13,6 +13,8 @@ import { WorkerLost, type WorkersPort, type WorkerTask } from '../ports.ts';
 const HEAD_TIMEOUT_MS = 10_000;
 /** Between two pieces of a stream, keep-alive comments included. */
 const SILENCE_TIMEOUT_MS = 30_000;
+/** Between the last event and the end of the stream. */
+const DRAIN_TIMEOUT_MS = 250;
 const CANCEL_TIMEOUT_MS = 2000;
 const MAX_ERROR_BODY = 64 * 1024;
 
@@ -50,6 +52,16 @@ function wireErrorOf(text: string): WireError | undefined {
 async function refusal(response: Response, workerId: string): Promise<LongshoreError | WorkerLost> {
   const wire = wireErrorOf((await response.text()).slice(0, MAX_ERROR_BODY));
   return wire === undefined ? new WorkerLost(workerId, `answered ${response.status}`) : fromWireError(wire);
+}
+
+/** Reads to the end, so that the connection can serve the next request; a worker that does not end is cut off. */
+async function drain(reader: ReadableStreamDefaultReader<Uint8Array>, watchdog: Watchdog): Promise<void> {
+  watchdog.expect(DRAIN_TIMEOUT_MS);
+  try {
+    while (!(await reader.read()).done);
+  } catch {
+    // Everything that matters was read.
+  }
 }
 
 /** Workers over HTTP: JSON in, server-sent events out, the pool token as bearer. */
@@ -105,7 +117,11 @@ export class HttpWorkers implements WorkersPort {
       watchdog.expect(SILENCE_TIMEOUT_MS);
       const { done, value } = await reader.read();
       if (done) return;
-      for (const { data } of sse.push(text.decode(value, { stream: true }))) yield JSON.parse(data) as GenerateEvent;
+      for (const { data } of sse.push(text.decode(value, { stream: true }))) {
+        const event = JSON.parse(data) as GenerateEvent;
+        yield event;
+        if (event.type === 'done') return await drain(reader, watchdog);
+      }
     }
   }
 }

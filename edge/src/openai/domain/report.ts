@@ -42,5 +42,3 @@ export function longshoreReport(requestId: string, losses: number, done: DoneEve
     },
   };
 }
-
-export type LongshoreReport = ReturnType<typeof longshoreReport>;

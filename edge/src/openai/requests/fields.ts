@@ -4,8 +4,8 @@ import { z } from 'zod';
 
 const flag = z.boolean().nullish();
 
-export const MAX_STOPS = 4;
-export const MAX_CHOICES = 8;
+const MAX_STOPS = 4;
+const MAX_CHOICES = 8;
 
 const stop = z
   .union([z.string().min(1).max(256), z.array(z.string().min(1).max(256)).max(MAX_STOPS)], {
