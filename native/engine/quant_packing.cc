@@ -112,12 +112,12 @@ QuantFormat QuantFormatOf(DType dtype) {
   switch (dtype) {
     case DType::kQ4_0: return {4, 32, 2, false, 8};
     case DType::kQ4_1: return {4, 32, 2, true, 0};
-    case DType::kQ5_0: return {8, 32, 2, false, 16};
-    case DType::kQ5_1: return {8, 32, 2, true, 0};
+    case DType::kQ5_0: return {7, 32, 2, false, 16};
+    case DType::kQ5_1: return {7, 32, 2, true, 0};
     case DType::kQ8_0: return {8, 32, 2, false, 128};
     case DType::kQ4_K: return {4, 32, 4, true, 0};
-    case DType::kQ5_K: return {8, 32, 4, true, 0};
-    case DType::kQ6_K: return {8, 16, 4, false, 32};
+    case DType::kQ5_K: return {7, 32, 4, true, 0};
+    case DType::kQ6_K: return {7, 16, 4, false, 32};
     default: return {0, 0, 0, false, 0};
   }
 }

@@ -17,7 +17,7 @@ constexpr uint32_t kMaxHeadDim = 512;
 
 // Activations quantized to 8 bits, `rows` rows of k inputs; strides in elements.
 struct QuantRows {
-  int8_t* q;            // [rows][k]
+  int8_t* q;            // [rows][k], none -128
   float* scale;         // [rows][k/32]
   int32_t* sum32;       // [rows][k/32] sum of q over 32 inputs
   int32_t* sum16;       // [rows][k/16] the same over 16

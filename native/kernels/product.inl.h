@@ -25,7 +25,8 @@ LONGSHORE_VECTOR typename S::F LoadScales(const uint8_t* p) {
 template <class S, int kBits, int kGroup, class Scale, bool kMinimum, int kR>
 LONGSHORE_VECTOR void QuantTile(const QuantProduct& p, const uint8_t* group, uint32_t row, float* out, const float* bias) {
   constexpr int kSteps = kGroup / 4;
-  constexpr size_t kQuantBytes = 16 * kGroup * kBits / 8;
+  constexpr int32_t kCentre = kBits == 8 ? S::kByteCentre : 0;
+  constexpr size_t kQuantBytes = 16 * kGroup / (kBits == 4 ? 2 : 1);
   constexpr size_t kGroupBytes = kQuantBytes + 16 * sizeof(Scale) * (kMinimum ? 2 : 1);
   const QuantRows& x = *p.x;
   const size_t groups = x.k / kGroup, scales = x.k / 32;
@@ -53,7 +54,7 @@ LONGSHORE_VECTOR void QuantTile(const QuantProduct& p, const uint8_t* group, uin
     const size_t s = g * kGroup / 32;
 #pragma GCC unroll 12
     for (int r = 0; r < kR; ++r) {
-      typename S::I dot = S::SetInt(kMinimum ? 0 : -p.format.offset * sum[r * groups + g]);
+      typename S::I dot = S::SetInt(kMinimum ? 0 : (kCentre - p.format.offset) * sum[r * groups + g]);
       const int8_t* xr = q + r * size_t{x.k} + g * kGroup;
 #pragma GCC unroll 8
       for (int j = 0; j < kSteps; ++j) dot = S::template DotBytes<kBits>(dot, w[j], xr + 4 * j);
@@ -85,17 +86,18 @@ void QuantPanels(const QuantProduct& p) {
 template <class S>
 void MultiplyQuantized(const QuantProduct& p) {
   const QuantFormat& f = p.format;
-  if (f.group == 16) return QuantPanels<S, 8, 16, float, false>(p);
+  if (f.group == 16) return QuantPanels<S, 7, 16, float, false>(p);
   if (f.scale_bytes == 4) {
     if (f.bits == 4) return QuantPanels<S, 4, 32, float, true>(p);
-    return QuantPanels<S, 8, 32, float, true>(p);
+    return QuantPanels<S, 7, 32, float, true>(p);
   }
   if (f.bits == 4) {
     if (f.has_minimum) return QuantPanels<S, 4, 32, uint16_t, true>(p);
     return QuantPanels<S, 4, 32, uint16_t, false>(p);
   }
-  if (f.has_minimum) return QuantPanels<S, 8, 32, uint16_t, true>(p);
-  return QuantPanels<S, 8, 32, uint16_t, false>(p);
+  if (f.bits == 8) return QuantPanels<S, 8, 32, uint16_t, false>(p);
+  if (f.has_minimum) return QuantPanels<S, 7, 32, uint16_t, true>(p);
+  return QuantPanels<S, 7, 32, uint16_t, false>(p);
 }
 
 template <class S, class W>

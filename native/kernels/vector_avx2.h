@@ -14,6 +14,7 @@ struct Avx2 {
   static constexpr const char* kName = "avx2";
   static constexpr uint64_t kTaskProducts = 32u << 20;
   static constexpr bool kBf16Dot = false;
+  static constexpr int32_t kByteCentre = 128;
   static constexpr bool kScaleByPower = false;
   static constexpr int kTileRows = 6;
   static constexpr int kTileVectors = 1;
@@ -102,14 +103,14 @@ struct Avx2 {
   template <int kBits>
   LONGSHORE_VECTOR __m256i DotBytes(__m256i acc, __m256i w, __m256i x) {
     const __m256i ones = _mm256_set1_epi16(1);
-    if constexpr (kBits == 4) {
+    if constexpr (kBits < 8) {
       return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), ones));
     } else {
-      // maddubs would saturate with unsigned bytes above 127: widen even and odd bytes apart.
-      const __m256i even = _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(255)),
-                                             _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
-      const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8));
-      return _mm256_add_epi32(acc, _mm256_add_epi32(even, odd));
+      // maddubs would saturate with unsigned bytes above 127: centre them, let |w| be the unsigned factor and move its
+      // sign to x (which is never -128, so that this is exact).
+      const __m256i centred = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+      const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(centred), _mm256_sign_epi8(x, centred));
+      return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, ones));
     }
   }
   template <int kBits>

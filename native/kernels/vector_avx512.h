@@ -20,6 +20,7 @@ struct Avx512 {
   static constexpr const char* kName = "avx512";
   static constexpr uint64_t kTaskProducts = 64u << 20;
   static constexpr bool kBf16Dot = true;   // has an instruction that multiplies bf16 pairs
+  static constexpr int32_t kByteCentre = 0;   // DotBytes<8> sums (w - kByteCentre) x
   static constexpr bool kScaleByPower = true;  // has the instructions that Exp2 wants
   static constexpr int kTileRows = 6;      // register tile of float products: rows x vectors of 16
   static constexpr int kTileVectors = 4;
@@ -88,7 +89,7 @@ struct Avx512 {
   LONGSHORE_VECTOR Bytes HighNibbles(Bytes x) {
     return _mm512_and_si512(_mm512_srli_epi16(x, 4), _mm512_set1_epi8(15));
   }
-  // acc + the products of each lane's four unsigned bytes with the four signed bytes at p, the same for all lanes.
+  // acc + the products of each lane's four unsigned bytes with the four signed bytes at p, the same for all lanes. kBits: 4, 7 or 8.
   template <int kBits>
   LONGSHORE_VECTOR I DotBytes(I acc, Bytes w, const int8_t* p) {
     int32_t four;

@@ -15,6 +15,7 @@ struct Portable {
   static constexpr const char* kName = "portable";
   static constexpr uint64_t kTaskProducts = 8u << 20;
   static constexpr bool kBf16Dot = false;
+  static constexpr int32_t kByteCentre = 0;
   static constexpr bool kScaleByPower = false;
   static constexpr int kTileRows = 3;
   static constexpr int kTileVectors = 1;

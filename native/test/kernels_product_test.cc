@@ -21,8 +21,8 @@ std::vector<const KernelTable*> Tables() {
   return tables;
 }
 
-constexpr QuantFormat kFormats[] = {{4, 32, 2, false, 8}, {4, 32, 2, true, 0},  {8, 32, 2, false, 16}, {8, 32, 2, true, 0},
-                                    {8, 32, 2, false, 128}, {4, 32, 4, true, 0}, {8, 32, 4, true, 0},  {8, 16, 4, false, 32}};
+constexpr QuantFormat kFormats[] = {{4, 32, 2, false, 8}, {4, 32, 2, true, 0},  {7, 32, 2, false, 16}, {7, 32, 2, true, 0},
+                                    {8, 32, 2, false, 128}, {4, 32, 4, true, 0}, {7, 32, 4, true, 0},  {7, 16, 4, false, 32}};
 
 struct QuantCase {
   QuantFormat format;
@@ -48,7 +48,7 @@ struct QuantCase {
         }
       }
     }
-    for (int8_t& v : q) v = static_cast<int8_t>(static_cast<int>(random.Below(256)) - 128);
+    for (int8_t& v : q) v = static_cast<int8_t>(static_cast<int>(random.Below(255)) - 127);
     for (float& s : scale) s = 0.02f + 0.015f * random.Unit();
     for (size_t i = 0; i < q.size(); ++i) {
       sum32[i / 32] += q[i];
