@@ -9,6 +9,6 @@ export interface Bindings {
   LONGSHORE_REQUEST_TIMEOUT_MS?: string;
 }
 
-interface RouterNamespace {
+export interface RouterNamespace {
   getByName(pool: string): PoolRouterPort;
 }

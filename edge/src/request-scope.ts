@@ -3,6 +3,7 @@ import type { Bindings } from './bindings.ts';
 import { type EdgeConfig, readConfig } from './config.ts';
 import { query } from './http/database-failure.ts';
 import { randomId } from './http/random-id.ts';
+import { RouterClient } from './router/adapters/router-client.ts';
 import type { PoolRouterPort } from './router/ports.ts';
 
 /** On Workers a request may wait on six connections at once: one for the database, the rest for workers. */
@@ -27,7 +28,7 @@ export class RequestScope {
     this.requestId = randomId('request');
     this.startedAt = Date.now();
     this.config = readConfig(bindings);
-    this.router = bindings.POOL_ROUTER.getByName(this.config.pool);
+    this.router = new RouterClient(bindings.POOL_ROUTER, this.config.pool);
     this.connectionString = bindings.HYPERDRIVE.connectionString;
   }
 

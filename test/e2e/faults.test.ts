@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
+import { createDatabase, listApiKeys, revokeApiKey } from '@longshore/db';
 import { startTestPlatform, type TestPlatform } from '../harness/platform.ts';
 import { untilIdle } from './engine-idle.ts';
 
@@ -67,6 +68,23 @@ test('a wrong key is refused', async () => {
   await expectError(await post('/chat/completions', {}, 'sk-something'), 401, 'invalid_api_key');
 });
 
+test('a revoked key is refused within five seconds', async () => {
+  const key = await platform.createKey('to be revoked');
+  const models = () => fetch(`${platform.baseUrl}/models`, { headers: { authorization: `Bearer ${key}` } });
+  assert.equal((await models()).status, 200);
+  const { db, close } = createDatabase(platform.databaseUrl, { max: 1 });
+  try {
+    const listed = await listApiKeys(db, platform.access.organizationId);
+    const { id } = listed.find(({ name }) => name === 'to be revoked')!;
+    assert.equal(await revokeApiKey(db, platform.access.organizationId, id), true);
+  } finally {
+    await close();
+  }
+  const revoked = performance.now();
+  await until(async () => (await models()).status === 401, 5000);
+  assert.ok(performance.now() - revoked < 5000);
+});
+
 test('an unknown model is refused', async () => {
   const error = await expectError(await chat('Hi', { model: 'gpt-none' }), 404, 'model_not_found');
   assert.equal(error.param, 'model');
@@ -119,6 +137,11 @@ test('a dead S3 only makes answers slower: prompts are computed instead of resto
     const fresh = await chat(`A new text. ${prompt}`);
     assert.equal(fresh.status, 200, await fresh.clone().text());
     assert.ok((await fresh.json()).usage.prompt_tokens >= before.usage.prompt_tokens);
+    const session = await post('/sessions', { model, input: `Without a store. ${prompt}` });
+    assert.equal(session.status, 201, await session.clone().text());
+    const { id } = await session.json();
+    const turn = await post(`/sessions/${id}/turns`, { input: 'When?', max_tokens: 4 });
+    assert.equal(turn.status, 200, await turn.clone().text());
   } finally {
     await platform.startObjectStore();
   }

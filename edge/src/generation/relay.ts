@@ -1,4 +1,4 @@
-import { fromWireError, type GenerateEvent, LongshoreError } from '@longshore/core';
+import { type ErrorCode, fromWireError, type GenerateEvent, LongshoreError } from '@longshore/core';
 import { modelNotFound } from '../auth/domain/access.ts';
 import type { PickedWorker, PickQuery, PoolRouterPort, WorkerIncarnation } from '../router/ports.ts';
 import { WorkerLost, type WorkersPort, type WorkerTask } from './ports.ts';
@@ -8,6 +8,11 @@ const MAX_WORKERS = 4;
 /** How long a request that has begun waits for a worker to come back when none is left. */
 const REVIVAL_WAIT_MS = 15_000;
 const REVIVAL_POLL_MS = 250;
+/** Refusals that another worker may not share. A prefill conflicts with what a lost attempt left on the same worker. */
+const BEFORE_THE_ANSWER: Record<WorkerTask['path'], readonly ErrorCode[]> = {
+  '/generate': ['overloaded'],
+  '/prefill': ['overloaded', 'conflict'],
+};
 
 export type AcceptedEvent = Extract<GenerateEvent, { type: 'accepted' }>;
 export type DoneEvent = Extract<GenerateEvent, { type: 'done' }>;
@@ -165,8 +170,9 @@ export class Relay {
     if (this.excluded.length >= MAX_WORKERS) throw this.lastError;
   }
 
-  /** Faults of a worker, or of a worker's moment. A queue is only refused before the answer began. */
+  /** Faults of a worker, or of a worker's moment. */
   private mayMove({ code }: LongshoreError): boolean {
-    return code === 'worker_failed' || code === 'draining' || (code === 'overloaded' && this.accepted === undefined);
+    if (code === 'worker_failed' || code === 'draining') return true;
+    return this.accepted === undefined && BEFORE_THE_ANSWER[this.parts.task.path].includes(code);
   }
 }

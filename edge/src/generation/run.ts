@@ -1,8 +1,8 @@
-import { LongshoreError, type Usage } from '@longshore/core';
+import { LongshoreError, type PromptInput, type Usage } from '@longshore/core';
 import { type ApiKeyGrant, recordUsage } from '@longshore/db';
 import { asLongshoreError } from '../http/error-response.ts';
 import type { RequestScope } from '../request-scope.ts';
-import { prefixChain } from '../router/domain/prefix-chain.ts';
+import { type PrefixChain, prefixChain } from '../router/domain/prefix-chain.ts';
 import { HttpWorkers } from './adapters/http-workers.ts';
 import { farthestTier, type SequenceUsage, totalUsage } from './domain/usage-total.ts';
 import type { WorkerTask } from './ports.ts';
@@ -44,6 +44,7 @@ export class Run {
   private readonly sequences: { relay: Relay; promptIndex: number }[] = [];
   private readonly timer: ReturnType<typeof setTimeout>;
   private readonly ended = Promise.withResolvers<void>();
+  private readonly chains = new Map<PromptInput, PrefixChain>();
   private isOver = false;
   private firstTokenAt: number | undefined;
 
@@ -66,7 +67,7 @@ export class Run {
     const { organizationId, model, input } = task.body;
     const prompt =
       session === undefined
-        ? prefixChain(organizationId, model, input)
+        ? this.chainOf(organizationId, model, input)
         : { chain: [], characters: session.characters, holder: session.holder };
     const relay = new Relay({
       router,
@@ -78,6 +79,13 @@ export class Run {
     });
     this.sequences.push({ relay, promptIndex });
     return relay;
+  }
+
+  /** Choices of one prompt share its input, and so its chain. */
+  private chainOf(organizationId: string, model: string, input: PromptInput): PrefixChain {
+    const known = this.chains.get(input) ?? prefixChain(organizationId, model, input);
+    this.chains.set(input, known);
+    return known;
   }
 
   markFirstToken(): void {

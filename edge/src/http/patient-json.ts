@@ -1,4 +1,4 @@
-import { within } from './sse-response.ts';
+import { within } from './within.ts';
 
 /** As long as this, an answer may still become any status. */
 const PATIENCE_MS = 10_000;

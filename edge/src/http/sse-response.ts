@@ -1,5 +1,7 @@
+import { within } from './within.ts';
+
 /** A reader who left is only noticed by writing: something is written at least this often. */
-const KEEP_ALIVE_MS = 500;
+const KEEP_ALIVE_MS = 250;
 const KEEP_ALIVE = ': keep-alive\n\n';
 
 /**
@@ -30,15 +32,4 @@ export function sseResponse(pieces: AsyncGenerator<string>, onCancel: () => void
       'x-accel-buffering': 'no',
     },
   });
-}
-
-/** undefined when `work` takes longer. */
-export async function within<T>(work: Promise<T>, milliseconds: number): Promise<T | undefined> {
-  const late = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => late.resolve(undefined), milliseconds);
-  try {
-    return await Promise.race([work, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

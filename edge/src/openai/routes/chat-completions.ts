@@ -1,3 +1,4 @@
+import type { PromptInput } from '@longshore/core';
 import type { Context } from 'hono';
 import { requireModel, requireScope } from '../../auth/domain/access.ts';
 import type { EdgeEnvironment } from '../../environment.ts';
@@ -26,6 +27,7 @@ export async function chatCompletions(c: Context<EdgeEnvironment>): Promise<Resp
     clientSignal: c.req.raw.signal,
   });
   const { organizationId } = apiKey;
+  const input: PromptInput = { kind: 'messages', messages };
   const relays = Array.from({ length: n }, (_, index) => {
     const identity = {
       requestId: scope.requestId,
@@ -35,7 +37,7 @@ export async function chatCompletions(c: Context<EdgeEnvironment>): Promise<Resp
       index,
       choice: index,
     };
-    const body = generateRequest({ kind: 'messages', messages }, request, identity);
+    const body = generateRequest(input, request, identity);
     return run.sequence({ path: '/generate', body });
   });
   const format = chatFormat({
