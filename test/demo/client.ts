@@ -1,7 +1,7 @@
 import { SseDecoder } from '@longshore/core';
 
 /** The `longshore` block of an answer, as far as the demo reads it. */
-export interface Report {
+interface Report {
   worker_id: string;
   cache: {
     tier: string;
