@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <thread>
 
 #include "engine/sampler.h"
@@ -10,8 +11,19 @@
 namespace longshore {
 namespace {
 
-// Raised whenever the results of any CPU path change by a bit.
+// Raised whenever the results of any CPU path change by a bit; kernels_elementwise_test notices.
 constexpr const char* kNumerics = "1";
+
+// "cpu-avx512-1": instruction set and version; a machine whose kernels give other bits than the one where this version was
+// made appends their hash, and so shares stored blocks only with its like.
+std::string NumericsName(const kernels::KernelTable& k, bool exact) {
+  std::string name = std::string("cpu-") + (exact ? "exact-" : "") + k.isa + "-" + kNumerics;
+  const uint32_t bits = k.fingerprint();
+  if (bits == k.known_fingerprint) return name;
+  char hash[16];
+  std::snprintf(hash, sizeof hash, "-%08x", bits);
+  return name + hash;
+}
 constexpr uint32_t kMaxBatchTokens = 1u << 16;
 constexpr uint32_t kMaxKvBlocks = 1u << 24;
 
@@ -72,7 +84,7 @@ void CpuEngine::Describe(const std::string& digest) {
       .context_length = h.sliding_window ? std::min(h.context_length, h.sliding_window) : h.context_length,
       .weights_digest = digest,
       .config_json = file.config_json(),
-      .numerics = std::string("cpu-") + (options_.exact ? "exact-" : "") + kernels_->isa + "-" + kNumerics,
+      .numerics = NumericsName(*kernels_, options_.exact),
       .weights_format = file.format(),
       .weight_bytes = file.weight_bytes(),
       .kv_bytes_per_token = KvPool::BytesPerToken(kv_.shape()),

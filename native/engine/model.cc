@@ -9,6 +9,7 @@ namespace {
 
 constexpr uint32_t kMaxGroup = 32;          // query heads per KV head
 constexpr uint32_t kMaxLayers = 1024;
+constexpr uint32_t kMaxContext = 1u << 20;    // positions that RoPE's angles are exact for
 constexpr uint32_t kMaxWidth = 1u << 17;    // of hidden, intermediate, heads * head_dim
 
 Status CheckLimits(const Hyperparameters& h) {
@@ -16,6 +17,7 @@ Status CheckLimits(const Hyperparameters& h) {
     return Status(Code::kUnsupported, std::string(what) + " of " + std::to_string(value) + " is above this engine's limit of " + std::to_string(limit));
   };
   if (h.layers > kMaxLayers) return outside("a layer count", h.layers, kMaxLayers);
+  if (h.context_length > kMaxContext) return outside("a context", h.context_length, kMaxContext);
   if (h.head_dim > kernels::kMaxHeadDim) return outside("a head_dim", h.head_dim, kernels::kMaxHeadDim);
   if (h.head_dim % 2 != 0 || h.rope_dims % 2 != 0) return {Code::kUnsupported, "an odd head_dim"};
   if (h.kv_heads == 0 || h.heads % h.kv_heads != 0)

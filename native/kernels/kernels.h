@@ -82,6 +82,8 @@ enum class KvKind { kBf16, kBf16Exact, kF32 };  // kBf16Exact: bf16 keys and val
 
 struct KernelTable {
   const char* isa;
+  uint32_t (*fingerprint)();                    // hash of the results' bits on this machine
+  uint32_t known_fingerprint;                   // what it is where this numerics version was made
   uint64_t task_products;                       // multiply-adds that take a thread a few milliseconds at most
   void (*multiply_quantized)(const QuantProduct&);
   void (*multiply_float)(const FloatProduct&);

@@ -3,6 +3,7 @@
 
 #include "kernels/attention.inl.h"
 #include "kernels/elementwise.inl.h"
+#include "kernels/fingerprint.inl.h"
 #include "kernels/product.inl.h"
 
 namespace longshore::kernels {
@@ -12,6 +13,8 @@ template <class S>
 constexpr KernelTable MakeTable() {
   return {
       .isa = S::kName,
+      .fingerprint = Fingerprint<S>,
+      .known_fingerprint = S::kFingerprint,
       .task_products = S::kTaskProducts,
       .multiply_quantized = MultiplyQuantized<S>,
       .multiply_float = MultiplyFloat<S>,

@@ -12,6 +12,7 @@ namespace {
 
 struct Avx2 {
   static constexpr const char* kName = "avx2";
+  static constexpr uint32_t kFingerprint = 0xdc142a18;
   static constexpr uint64_t kTaskProducts = 32u << 20;
   static constexpr bool kBf16Dot = false;
   static constexpr int32_t kByteCentre = 128;

@@ -18,6 +18,7 @@ namespace {
 
 struct Avx512 {
   static constexpr const char* kName = "avx512";
+  static constexpr uint32_t kFingerprint = 0x7342d3bc;
   static constexpr uint64_t kTaskProducts = 64u << 20;
   static constexpr bool kBf16Dot = true;   // has an instruction that multiplies bf16 pairs
   static constexpr int32_t kByteCentre = 0;   // DotBytes<8> sums (w - kByteCentre) x

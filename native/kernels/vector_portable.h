@@ -13,6 +13,7 @@ namespace {
 
 struct Portable {
   static constexpr const char* kName = "portable";
+  static constexpr uint32_t kFingerprint = 0xc6d35ff1;
   static constexpr uint64_t kTaskProducts = 8u << 20;
   static constexpr bool kBf16Dot = false;
   static constexpr int32_t kByteCentre = 0;
