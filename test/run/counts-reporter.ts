@@ -11,7 +11,7 @@ export default async function* counts(source: AsyncIterable<TestEvent>): AsyncGe
     if (event.type === 'test:pass' && event.data.details.type !== 'suite') {
       if (event.data.skip === undefined && event.data.todo === undefined) passed++;
       else {
-        failed.add(`${event.data.file}:${event.data.line}`);
+        failed.add(`${event.data.file}:${event.data.line}:${event.data.name}`);
         yield `not run: ${event.data.name} (${event.data.file}:${event.data.line})\n`;
       }
     }
