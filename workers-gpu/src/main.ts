@@ -32,7 +32,11 @@ async function main(): Promise<void> {
   const server = serve({ fetch: workerApp(worker, config.poolToken).fetch, hostname: config.host, port: config.port });
   await new Promise<void>((resolve, reject) => {
     server.once('listening', resolve);
-    server.once('error', reject);
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const busy = error.code === 'EADDRINUSE';
+      const remedy = `port ${config.port} is in use: stop what listens there or choose another LONGSHORE_WORKER_PORT`;
+      reject(busy ? new Error(remedy, { cause: error }) : error);
+    });
   });
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : config.port;
