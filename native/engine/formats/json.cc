@@ -159,11 +159,11 @@ class Parser {
   }
 
   bool UnicodeEscape(std::string* out) {
-    uint32_t code;
+    uint32_t code = 0;
     if (!FourHexDigits(&code)) return false;
     if (code >= 0xDC00 && code <= 0xDFFF) return Fail("a low surrogate without a high one");
     if (code >= 0xD800 && code <= 0xDBFF) {
-      uint32_t low;
+      uint32_t low = 0;
       if (!TakeWord("\\u") || !FourHexDigits(&low) || low < 0xDC00 || low > 0xDFFF) return Fail("a high surrogate without a low one");
       code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
     }
@@ -201,12 +201,12 @@ class Parser {
     }
     const char* first = text_.data() + start;
     const char* last = text_.data() + position_;
-    int64_t integer;
+    int64_t integer = 0;
     if (whole && std::from_chars(first, last, integer).ec == std::errc()) {
       *out = JsonValue(integer);
       return true;
     }
-    double number;
+    double number = 0;
     if (std::from_chars(first, last, number).ec != std::errc()) return Fail("a number does not fit a double");
     *out = JsonValue(number);
     return true;
