@@ -1,5 +1,5 @@
 /** A broken invariant is a bug here, never the caller's input. */
-export class InvariantError extends Error {
+class InvariantError extends Error {
   override readonly name = 'InvariantError';
 }
 
