@@ -95,6 +95,19 @@ test('two turns at once: one of them is told to retry, and the session holds one
   await b.close();
 });
 
+test('a turn that was recorded before its worker was lost is not appended again by the next one', async () => {
+  const session = await bench.session();
+  await a.prefill({ session, input: said(PARAGRAPH) });
+  const sent = { ...turn(session, 'One?'), sessionVersion: 1 };
+  const recorded = await a.generate(sent);
+  const b = await bench.worker('b3');
+  const continued = await b.generate({ ...sent, continuation: { tokens: recorded.ids } });
+  assert.deepEqual([continued.status, continued.error?.code], [409, 'conflict']);
+  const row = await loadSession(bench.client.db, bench.organizationId, session);
+  assert.deepEqual([row?.version, row?.turnCount], [2, 2]);
+  await b.close();
+});
+
 test("another organization's session does not exist", async () => {
   const session = await bench.session();
   await a.prefill({ session, input: said('x') });

@@ -69,6 +69,11 @@ export const generateRequestSchema = z.object({
   ...requestBase,
   /** Resume this session: `input` holds only what is new and is appended; the turn is recorded when it completes. */
   session: id.optional(),
+  /**
+   * The session's version that the caller saw: another one is a `conflict`. It keeps a turn that is continued elsewhere from being
+   * appended twice when its first worker committed it and then was lost.
+   */
+  sessionVersion: z.number().int().min(0).optional(),
   sampling: samplingSchema.prefault({}),
   /** Absent: until the context is full. */
   maxTokens: z.number().int().min(1).optional(),

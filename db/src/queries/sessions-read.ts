@@ -13,6 +13,7 @@ const summary = {
   metadata: sessions.metadata,
   tokenCount: sessions.tokenCount,
   turnCount: sessions.turnCount,
+  version: sessions.version,
   workerId: sessions.workerId,
   error: sessions.error,
   ttlSeconds: sessions.ttlSeconds,

@@ -11,7 +11,7 @@ export interface SequenceIdentity {
   index: number;
   /** Which of the prompt's choices, counted from 0. */
   choice: number;
-  session?: string;
+  session?: { id: string; version: number };
 }
 
 /** One sequence in the protocol's words. A request's only sequence carries the request's own id. */
@@ -32,6 +32,6 @@ export function generateRequest(
     stop: options.stop,
     ignoreEos: options.ignoreEos,
     ...(options.maxTokens === undefined ? {} : { maxTokens: options.maxTokens }),
-    ...(session === undefined ? {} : { session }),
+    ...(session === undefined ? {} : { session: session.id, sessionVersion: session.version }),
   };
 }

@@ -132,7 +132,8 @@ test('a turn resumes the session and answers as a chat completion', async () => 
   assert.equal(body.object, 'chat.completion');
   assert.equal(body.session_id, id);
   assert.equal(body.choices[0].message.content, text);
-  assert.deepEqual([worker.calls[0]!.path, worker.calls[0]!.body.session], ['/generate', id]);
+  const [{ path, body: sent }] = worker.calls as [(typeof worker.calls)[0]];
+  assert.deepEqual([path, sent.session, sent.sessionVersion], ['/generate', id, 1]);
   const chunks = await readChunks(await edge.post(`${SESSIONS}/${id}/turns`, { ...request, stream: true }));
   assert.equal(chunks.map((chunk) => chunk.choices[0].delta.content ?? '').join(''), text);
   assert.equal(chunks[0].session_id, id);

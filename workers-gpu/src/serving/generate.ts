@@ -135,6 +135,12 @@ async function openPrompt(parts: WorkerParts, turns: SessionTurns, request: Gene
     return { prompt, tenant: tenant.ok ? tenant.value : undefined, session: undefined };
   }
   const { tenant, state } = await turns.load(request.organizationId, request.session, 'ready');
+  if (request.sessionVersion !== undefined && request.sessionVersion !== state.version) {
+    throw new LongshoreError(
+      'conflict',
+      'A turn of this session was recorded meanwhile; look at the session before sending this one again.',
+    );
+  }
   const prompt = await parts.prompts.append(state.tokens, state.transcript, request.input);
   if (prompt.tokens.length === 0) throw new LongshoreError('invalid_request', 'The turn is empty.', { param: 'input' });
   return { prompt, tenant, session: state };

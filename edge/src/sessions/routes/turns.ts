@@ -49,7 +49,7 @@ export async function turns(c: Context<EdgeEnvironment>): Promise<Response> {
     deadline: run.deadline,
     index: 0,
     choice: 0,
-    session: id,
+    session: { id, version: session.version },
   });
   const characters = SESSION_CHARACTERS_PER_TOKEN * session.tokenCount;
   const relay = run.sequence(
