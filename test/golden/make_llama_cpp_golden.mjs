@@ -1,7 +1,7 @@
 // Makes smollm2-greedy.json: what llama.cpp answers greedily to the prompts in prompts/, 48 tokens each.
 //
 // Run: node make_llama_cpp_golden.mjs MODEL.gguf [FOLDER]
-// FOLDER (or LONGSHORE_PEER_FOLDER; default: a new temporary folder) receives node-llama-cpp, pinned below; its optional packages
+// FOLDER (or LONGSHORE_PEER_FOLDER; default: longshore-peers in the temporary folder) receives node-llama-cpp, pinned below; its optional packages
 // are 700 MB, so it never becomes a dependency of the repository. Takes about two minutes on two cores.
 //
 // Per prompt: the token ids that llama.cpp's tokenizer gives, the greedy continuation, and per step the gap between the two
@@ -11,13 +11,11 @@
 // activations to 8 bits moves a logit (0.15 root mean square between two implementations). Prompts from 11 on continue a
 // pattern or repeat a passage of their own, up to 950 tokens back, so that the answer is decided. The comparer judges by
 // the gaps here, not by the numbers: see native/test/golden_greedy_test.cc.
-import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
+import { ensurePeer, importPeer, peerFolder } from '../peers/peer_package.mjs';
 
 const PACKAGE = 'node-llama-cpp';
 const VERSION = '3.22.1';
@@ -31,25 +29,9 @@ if (!modelArgument) {
 }
 const modelPath = resolve(modelArgument);
 
-/** Installs the pinned package into a folder of its own unless it is there, and imports it from there. */
-async function loadPeer(folder) {
-  const installed = join(folder, 'node_modules', PACKAGE, 'package.json');
-  if (!existsSync(installed) || JSON.parse(readFileSync(installed, 'utf8')).version !== VERSION) {
-    mkdirSync(folder, { recursive: true });
-    if (!existsSync(join(folder, 'package.json'))) writeFileSync(join(folder, 'package.json'), '{"private":true}\n');
-    console.error(`installing ${PACKAGE}@${VERSION} into ${folder}`);
-    execFileSync('npm', ['install', '--no-audit', '--no-fund', `${PACKAGE}@${VERSION}`], {
-      cwd: folder,
-      stdio: ['ignore', 2, 2],
-    });
-  }
-  return import(pathToFileURL(createRequire(join(folder, 'package.json')).resolve(PACKAGE)).href);
-}
-
-const folder = resolve(
-  folderArgument ?? process.env.LONGSHORE_PEER_FOLDER ?? mkdtempSync(join(tmpdir(), 'llama-cpp-')),
-);
-const { getLlama } = await loadPeer(folder);
+const folder = peerFolder(folderArgument);
+ensurePeer(folder, PACKAGE, VERSION);
+const { getLlama } = await importPeer(folder, PACKAGE);
 const llama = await getLlama({ gpu: false, build: 'never', maxThreads: 2, logLevel: 'error' });
 const model = await llama.loadModel({ modelPath, useMmap: true });
 
