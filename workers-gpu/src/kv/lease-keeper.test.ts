@@ -19,7 +19,7 @@ before(async () => {
 after(() => bench.close());
 
 const freshHash = () => new Uint8Array(32).fill(++hashes);
-const keeper = (workerId: string, ttlMs = 400, directory = createPostgresDirectory(bench.client.db)) =>
+const keeper = (workerId: string, ttlMs = 3000, directory = createPostgresDirectory(bench.client.db)) =>
   new LeaseKeeper({
     directory,
     workerId,
@@ -58,7 +58,7 @@ test('exactly one of many workers gets a lease; the others learn who has it', as
 
 test("a worker's own second request is held off too, and releasing one never releases another's", async () => {
   const hash = freshHash();
-  const mine = keeper('same', 300);
+  const mine = keeper('same');
   const lease = acquired(await mine.acquire(tenant, hash));
   assert.equal(unwrap(await mine.acquire(tenant, hash)).state, 'held');
   await lease.release();
@@ -71,9 +71,9 @@ test("a worker's own second request is held off too, and releasing one never rel
 
 test('a held lease renews itself far beyond its ttl', async () => {
   const hash = freshHash();
-  const holder = keeper('renewing', 300);
+  const holder = keeper('renewing', 1200);
   const lease = acquired(await holder.acquire(tenant, hash));
-  await later(1000);
+  await later(2800);
   assert.equal(lease.lost, false);
   assert.equal(unwrap(await keeper('other').acquire(tenant, hash)).state, 'held');
   await lease.release();
@@ -120,7 +120,7 @@ test('a follower waits for the release, gives up at its timeout, and stops when 
   const lease = acquired(await holder.acquire(tenant, hash));
   const startedAt = performance.now();
   assert.equal(unwrap(await keeper('f1').follow(hash, 200)), 'timeout');
-  assert.ok(performance.now() - startedAt < 1500);
+  assert.ok(performance.now() - startedAt < 4000);
   const cancel = new AbortController();
   const cancelled = keeper('f2').follow(hash, 10_000, cancel.signal);
   const freed = keeper('f3').follow(hash, 10_000);
@@ -141,7 +141,7 @@ test('closing gives up every lease at once', async () => {
 
 test('an unreachable database is a fault, not an exception', async () => {
   const plan = faultPlan(0, 'dead');
-  const broken = keeper('broken', 400, faulty(createPostgresDirectory(bench.client.db), plan));
+  const broken = keeper('broken', 3000, faulty(createPostgresDirectory(bench.client.db), plan));
   for (const outcome of [
     await broken.acquire(tenant, freshHash()),
     await broken.observe(freshHash()),

@@ -19,14 +19,14 @@ objectStoreContract('S3', async () => {
   };
 });
 
-const optionsFor = (port: number): S3Options => ({
+const optionsFor = (port: number, timeoutMs = 400): S3Options => ({
   endpoint: `http://127.0.0.1:${port}`,
   region: 'us-east-1',
   bucket: 'b',
   accessKeyId: 'a',
   secretAccessKey: 's',
   forcePathStyle: true,
-  timeoutMs: 400,
+  timeoutMs,
 });
 
 async function withServer(listener: RequestListener, body: (port: number) => Promise<void>) {
@@ -41,7 +41,7 @@ async function withServer(listener: RequestListener, body: (port: number) => Pro
 }
 
 test('a dead server is unavailable, quickly, for every call', async () => {
-  const store = createS3ObjectStore(optionsFor(await freePort()));
+  const store = createS3ObjectStore(optionsFor(await freePort(), 2000));
   const started = performance.now();
   for (const call of [
     () => store.put('k', new Uint8Array(10), 0),
@@ -51,7 +51,7 @@ test('a dead server is unavailable, quickly, for every call', async () => {
     () => store.delete('k'),
   ])
     await assert.rejects(call(), { name: 'StoreError', kind: /unavailable|timeout/ });
-  assert.ok(performance.now() - started < 5000);
+  assert.ok(performance.now() - started < 10_000);
 });
 
 test('a server that never answers is a timeout', async () => {
@@ -94,13 +94,13 @@ test('a body that breaks is resumed where it broke, a bounded number of times', 
     }) satisfies RequestListener;
   await withServer(breakAfter(2, 7), async (port) => {
     const target = new Uint8Array(body.length);
-    await createS3ObjectStore(optionsFor(port)).readInto('k', target);
+    await createS3ObjectStore(optionsFor(port, 5000)).readInto('k', target);
     assert.equal(Buffer.from(target).toString(), body.toString());
     assert.deepEqual(ranges, ['bytes=0-19', 'bytes=7-19', 'bytes=14-19']);
   });
   ranges.length = 0;
   await withServer(breakAfter(100, 5), async (port) => {
-    const store = createS3ObjectStore(optionsFor(port));
+    const store = createS3ObjectStore(optionsFor(port, 5000));
     await assert.rejects(store.readInto('k', new Uint8Array(body.length)), { name: 'StoreError', kind: 'unavailable' });
     assert.equal(ranges.length, 3);
   });
@@ -114,7 +114,7 @@ test('a missing bucket is unavailable, not a missing object', async () => {
       response.end(error('NoSuchBucket'));
     },
     async (port) => {
-      const store = createS3ObjectStore(optionsFor(port));
+      const store = createS3ObjectStore(optionsFor(port, 5000));
       await assert.rejects(store.readInto('k', new Uint8Array(1)), { name: 'StoreError', kind: 'unavailable' });
     },
   );
