@@ -14,9 +14,11 @@ objectStoreContract('disk', async () => {
 });
 
 test('a key never leaves the folder', async () => {
-  const store = createDiskObjectStore(await folderForTest());
+  const folder = await folderForTest();
+  const store = createDiskObjectStore(folder);
   for (const key of ['../outside', '/etc/passwd', 'kv/../../outside', '', '.'])
     await assert.rejects(store.put(key, new Uint8Array(1), 0), { name: 'StoreError', kind: 'unavailable' }, key);
+  await rm(folder, { recursive: true });
 });
 
 test('a folder that cannot be written is unavailable and leaves nothing behind', async () => {
