@@ -43,36 +43,89 @@ void KvPool::Write(uint32_t block, uint32_t layer, uint32_t slot, const float* k
   }
 }
 
-template <typename T, typename Fn>
-void KvPool::ForRaw(uint32_t block, uint32_t layer, uint32_t tokens, const Fn& fn) const {
-  const uint32_t d = shape_.head_dim;
-  const size_t half = size_t{shape_.kv_heads} * tokens * d;
-  for (uint32_t h = 0; h < shape_.kv_heads; ++h) {
-    const uint64_t k = Offset(block, layer, h), v = k + k_bytes_;
+namespace {
+
+// An element of a buffer without alignment.
+template <typename T>
+T Get(const uint8_t* p, size_t index) {
+  T x;
+  std::memcpy(&x, p + index * sizeof(T), sizeof(T));
+  return x;
+}
+template <typename T>
+void Put(uint8_t* p, size_t index, T x) {
+  std::memcpy(p + index * sizeof(T), &x, sizeof(T));
+}
+
+// pool [columns][kBlockTokens] <-> raw [tokens][columns].
+template <typename T, bool kToPool, typename Raw>
+void Transpose(uint8_t* pool, Raw* raw, uint32_t tokens, uint32_t columns) {
+  for (uint32_t c = 0; c < columns; ++c)
     for (uint32_t t = 0; t < tokens; ++t) {
-      const size_t row = (size_t{h} * tokens + t) * d;
+      if constexpr (kToPool) Put(pool, size_t{c} * kBlockTokens + t, Get<T>(raw, size_t{t} * columns + c));
+      else Put(raw, size_t{t} * columns + c, Get<T>(pool, size_t{c} * kBlockTokens + t));
+    }
+}
+
+// pool [tokens/2][padded][2] <-> raw [tokens][d].
+template <bool kToPool, typename Raw>
+void InterleavePairs(uint8_t* pool, Raw* raw, uint32_t tokens, uint32_t d, uint32_t padded) {
+  for (uint32_t t = 0; t < tokens; t += 2) {
+    uint8_t* pairs = pool + size_t{t} * padded * 2;
+    Raw* first = raw + size_t{t} * d * 2;
+    Raw* second = t + 1 < tokens ? first + size_t{d} * 2 : nullptr;
+    if (!second) {
       for (uint32_t c = 0; c < d; ++c) {
-        fn(k + KIndex(t, c) * sizeof(T), (row + c) * sizeof(T));
-        fn(v + VIndex(t, c) * sizeof(T), (half + row + c) * sizeof(T));
+        if constexpr (kToPool) Put(pairs, 2 * size_t{c}, Get<uint16_t>(first, c));
+        else Put(first, c, Get<uint16_t>(pairs, 2 * size_t{c}));
+      }
+      return;
+    }
+    for (uint32_t c = 0; c < d; ++c) {
+      if constexpr (kToPool) {
+        Put(pairs, c, static_cast<uint32_t>(Get<uint16_t>(first, c) | uint32_t{Get<uint16_t>(second, c)} << 16));
+      } else {
+        const uint32_t both = Get<uint32_t>(pairs, c);
+        Put(first, c, static_cast<uint16_t>(both));
+        Put(second, c, static_cast<uint16_t>(both >> 16));
       }
     }
   }
 }
 
+}  // namespace
+
+template <typename T, bool kToPool>
+void KvPool::CopyRaw(uint32_t block, uint32_t layer, uint32_t tokens, uint8_t* pool, std::conditional_t<kToPool, const uint8_t, uint8_t>* raw) const {
+  const uint32_t d = shape_.head_dim;
+  const size_t head_bytes = size_t{tokens} * d * sizeof(T), half = shape_.kv_heads * head_bytes;
+  for (uint32_t h = 0; h < shape_.kv_heads; ++h) {
+    uint8_t* k = pool + Offset(block, layer, h);
+    uint8_t* v = k + k_bytes_;
+    auto* raw_k = raw + h * head_bytes;
+    auto* raw_v = raw + half + h * head_bytes;
+    if constexpr (sizeof(T) == 4) {
+      Transpose<uint32_t, kToPool>(k, raw_k, tokens, d);
+      for (uint32_t t = 0; t < tokens; ++t) {
+        if constexpr (kToPool) std::memcpy(v + size_t{t} * padded_ * 4, raw_v + size_t{t} * d * 4, size_t{d} * 4);
+        else std::memcpy(raw_v + size_t{t} * d * 4, v + size_t{t} * padded_ * 4, size_t{d} * 4);
+      }
+    } else {
+      Transpose<uint32_t, kToPool>(k, raw_k, tokens, d / 2);  // a pair of channels is one 32-bit word on both sides
+      InterleavePairs<kToPool>(v, raw_v, tokens, d, padded_);
+    }
+  }
+}
+
 void KvPool::Read(uint32_t block, uint32_t layer, uint32_t tokens, uint8_t* dst) const {
-  const uint8_t* pool = memory_.data();
-  if (shape_.dtype == KvDtype::kF32)
-    ForRaw<float>(block, layer, tokens, [&](uint64_t in, size_t raw) { std::memcpy(dst + raw, pool + in, 4); });
-  else
-    ForRaw<uint16_t>(block, layer, tokens, [&](uint64_t in, size_t raw) { std::memcpy(dst + raw, pool + in, 2); });
+  uint8_t* pool = const_cast<uint8_t*>(memory_.data());  // only read
+  if (shape_.dtype == KvDtype::kF32) CopyRaw<float, false>(block, layer, tokens, pool, dst);
+  else CopyRaw<uint16_t, false>(block, layer, tokens, pool, dst);
 }
 
 void KvPool::WriteRaw(uint32_t block, uint32_t layer, uint32_t tokens, const uint8_t* src) {
-  uint8_t* pool = memory_.data();
-  if (shape_.dtype == KvDtype::kF32)
-    ForRaw<float>(block, layer, tokens, [&](uint64_t in, size_t raw) { std::memcpy(pool + in, src + raw, 4); });
-  else
-    ForRaw<uint16_t>(block, layer, tokens, [&](uint64_t in, size_t raw) { std::memcpy(pool + in, src + raw, 2); });
+  if (shape_.dtype == KvDtype::kF32) CopyRaw<float, true>(block, layer, tokens, memory_.data(), src);
+  else CopyRaw<uint16_t, true>(block, layer, tokens, memory_.data(), src);
 }
 
 }  // namespace longshore

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 #include "engine/aligned_buffer.h"
 #include "engine/engine.h"
@@ -45,15 +46,8 @@ class KvPool {
   uint64_t Offset(uint32_t block, uint32_t layer, uint32_t head) const {
     return ((uint64_t{block} * shape_.layers + layer) * shape_.kv_heads + head) * (k_bytes_ + v_bytes_);
   }
-  // Index of an element inside its tile.
-  uint32_t KIndex(uint32_t slot, uint32_t channel) const {
-    return shape_.dtype == KvDtype::kF32 ? channel * kBlockTokens + slot : (channel / 2 * kBlockTokens + slot) * 2 + channel % 2;
-  }
-  uint32_t VIndex(uint32_t slot, uint32_t channel) const {
-    return shape_.dtype == KvDtype::kF32 ? slot * padded_ + channel : (slot / 2 * padded_ + channel) * 2 + slot % 2;
-  }
-  template <typename T, typename Fn>
-  void ForRaw(uint32_t block, uint32_t layer, uint32_t tokens, const Fn& fn) const;
+  template <typename T, bool kToPool>
+  void CopyRaw(uint32_t block, uint32_t layer, uint32_t tokens, uint8_t* pool, std::conditional_t<kToPool, const uint8_t, uint8_t>* raw) const;
 
   Shape shape_{};
   uint32_t padded_ = 0;

@@ -17,7 +17,7 @@ namespace longshore {
 class ThreadPool {
  public:
   static constexpr uint32_t kMaxThreads = 256;
-  static constexpr uint32_t kMaxTasks = (1u << 20) - 1;
+  static constexpr uint32_t kMaxTasks = (1u << 20) - 1;  // in flight; longer loops run in parts
 
   explicit ThreadPool(uint32_t threads);
   ~ThreadPool();
@@ -27,10 +27,14 @@ class ThreadPool {
   uint32_t threads() const { return static_cast<uint32_t>(workers_.size()) + 1; }
 
   // Calls body(task, thread) once for each task in [0, count), thread in [0, threads()), and returns when all have returned.
-  // One caller at a time; body must not call Run. count <= kMaxTasks. Everything the tasks wrote is visible after it.
+  // One caller at a time; body must not call Run. Everything the tasks wrote is visible after it.
   template <typename Body>
   void Run(uint32_t count, const Body& body) {
-    RunErased(count, &body, [](const void* b, uint32_t task, uint32_t thread) { (*static_cast<const Body*>(b))(task, thread); });
+    for (uint32_t first = 0; first < count; first += kMaxTasks) {
+      const auto shifted = [&body, first](uint32_t task, uint32_t thread) { body(first + task, thread); };
+      RunErased(count - first < kMaxTasks ? count - first : kMaxTasks, &shifted,
+                [](const void* b, uint32_t task, uint32_t thread) { (*static_cast<const decltype(shifted)*>(b))(task, thread); });
+    }
   }
 
  private:
