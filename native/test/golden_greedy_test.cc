@@ -1,8 +1,8 @@
 // The engine's greedy text against llama.cpp's: test/golden/smollm2-greedy.json, made by make_llama_cpp_golden.mjs.
 //
 // Both quantize activations to 8 bits, and the smallest difference before a rounding decorrelates what follows, so two correct
-// implementations differ by 0.15 (root mean square) in a gap between two logits. Hence two demands:
-//   where llama.cpp itself is decided (every gap of the continuation >= 0.3), the continuation is equal; a first divergence counts as
+// implementations differ by 0.15 to 0.19 (root mean square) in a gap between two logits. Hence two demands:
+//   where llama.cpp itself is decided (every gap of the continuation >= 0.45), the continuation is equal; a first divergence counts as
 //   equal only where the engine's own top-2 gap is under 0.05, and is reported;
 //   over all prompts, fed llama.cpp's tokens, the engine prefers the same token nearly always and its gaps agree to within that noise.
 //
@@ -26,10 +26,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr double kDecidedGap = 0.3;       // llama.cpp's smallest gap in a continuation that must be equal
+constexpr double kDecidedGap = 0.45;      // llama.cpp's smallest gap in a continuation that must be equal
 constexpr double kIndifferentGap = 0.05;  // ours, where another token counts as equal
-constexpr double kMaxGapRms = 0.25;       // measured 0.15 with f32 KV, 0.16 with bf16
-constexpr double kMinAgreement = 0.93;    // share of equal tokens over all prompts, measured 0.97
+constexpr double kMaxGapRms = 0.3;        // measured 0.15 to 0.19 over AVX-512 and AVX2, bf16 and f32 KV
+constexpr double kMinAgreement = 0.95;    // share of equal tokens over all prompts, measured 0.987 to 0.992
 constexpr uint32_t kContextTokens = 2048;
 #if defined(__SANITIZE_ADDRESS__)
 constexpr size_t kLongestPrompt = 200;    // tokens; the sanitizers make longer ones take minutes
