@@ -51,7 +51,7 @@ export interface TestPlatform extends Platform {
  * Path of the SmolLM2 GGUF for tests: LONGSHORE_TEST_MODEL, or what `longshore models pull smollm2-135m-instruct` put into
  * LONGSHORE_HOME (default: .longshore in the repository). Rejects with what to do when there is none.
  */
-export async function smolLm2Path(): Promise<string> {
+async function smolLm2Path(): Promise<string> {
   if (process.env.LONGSHORE_TEST_MODEL) return process.env.LONGSHORE_TEST_MODEL;
   const installed = await findInstalled(new Home(readConfig(process.env).home), 'smollm2-135m-instruct');
   if (installed) return installed.path;

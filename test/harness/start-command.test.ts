@@ -6,8 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '@longshore/infra';
-import { smolLm2Path } from './platform.ts';
+import { FIXTURE, freePort } from '@longshore/infra';
 
 const CLI = fileURLToPath(new URL('../../infra/src/cli.ts', import.meta.url));
 
@@ -22,7 +21,7 @@ describe('longshore start', () => {
     home = await mkdtemp(join(tmpdir(), 'longshore-start-'));
     await chmod(home, 0o755);
     port = await freePort();
-    model = await smolLm2Path();
+    model = FIXTURE.name;
   });
   afterEach(() => {
     for (const child of running) child.kill('SIGKILL');

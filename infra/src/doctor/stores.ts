@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
-import { createDatabase, pingDatabase } from '@longshore/db';
 import type { Config, ObjectStoreConfig } from '../config.ts';
 import { Home } from '../home/home.ts';
 import { loadSecrets } from '../home/secrets.ts';
@@ -9,8 +8,9 @@ import { Child, type ChildSpec } from '../processes/child.ts';
 import { OrphanGuard } from '../processes/orphan-guard.ts';
 import { freePort } from '../processes/ports.ts';
 import { waitUntil } from '../processes/wait-until.ts';
-import { bucketAnswers, objectServerSpec, objectStoreClient } from '../services/object-store.ts';
-import { answersAsPostgres, postgresSpec, postgresUrl } from '../services/postgres.ts';
+import { silentProgress } from '../progress.ts';
+import { ensureBucket, objectStoreClient, objectStoreSpec } from '../services/object-store.ts';
+import { databaseAnswers, postgresSpec, postgresUrl } from '../services/postgres.ts';
 import { prepareCluster } from '../services/postgres-cluster.ts';
 import type { Check } from './check.ts';
 
@@ -27,15 +27,6 @@ async function whileRunning<T>(spec: ChildSpec, ready: () => Promise<boolean>, u
   }
 }
 
-async function askDatabase(url: string): Promise<void> {
-  const { db, close } = createDatabase(url, { max: 1, connectTimeoutSeconds: 5 });
-  try {
-    await pingDatabase(db);
-  } finally {
-    await close();
-  }
-}
-
 /** The database and the object store that a start would use: one's own, the running platform's, or the embedded ones. */
 export function storeChecks(config: Config): Check[] {
   const home = new Home(config.home);
@@ -46,16 +37,17 @@ export function storeChecks(config: Config): Check[] {
       async run() {
         const url = config.databaseUrl ?? readRun(home)?.databaseUrl;
         if (url) {
-          await askDatabase(url);
+          await databaseAnswers(url);
           return { ok: true, detail: `answers at ${new URL(url).host}` };
         }
         const { databasePassword } = loadSecrets(home);
         const port = await freePort();
         const spec = postgresSpec(home, await prepareCluster(home, databasePassword), port);
+        const embedded = postgresUrl(port, databasePassword);
         await whileRunning(
           spec,
-          () => answersAsPostgres(port),
-          () => askDatabase(postgresUrl(port, databasePassword)),
+          () => databaseAnswers(embedded),
+          () => databaseAnswers(embedded),
         );
         return { ok: true, detail: 'the embedded Postgres starts and answers' };
       },
@@ -77,8 +69,8 @@ export function storeChecks(config: Config): Check[] {
           forcePathStyle: true,
         };
         await whileRunning(
-          objectServerSpec(home, local),
-          () => bucketAnswers(local),
+          await objectStoreSpec(home, local, silentProgress),
+          () => ensureBucket(local),
           () => writeReadDelete(local),
         );
         return { ok: true, detail: 'the local S3 starts; write, read and delete work' };

@@ -9,14 +9,21 @@ const PIP_MS = 15 * 60_000;
 async function python(args: string[], timeoutMs: number, scratch: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const env = { ...process.env, TMPDIR: scratch };
-    const child = spawn('python3', args, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
+    const child = spawn('python3', args, {
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      signal: AbortSignal.timeout(timeoutMs),
+    });
     let output = '';
     const keep = (chunk: string) => {
       output = (output + chunk).slice(-4000);
     };
     child.stdout.setEncoding('utf8').on('data', keep);
     child.stderr.setEncoding('utf8').on('data', keep);
-    child.on('error', reject);
+    child.on('error', (error) => {
+      const why = error.name === 'AbortError' ? `took longer than ${timeoutMs / 1000} s` : error.message;
+      reject(new Failure(`python3 ${why}`, { cause: error }));
+    });
     child.on('close', (status) => {
       const lastLine = output.trim().split('\n').at(-1) ?? '';
       if (status === 0) resolve(output);

@@ -10,8 +10,8 @@ import type { Supervisor, SupervisorEvents } from '../processes/supervisor.ts';
 import { waitUntil } from '../processes/wait-until.ts';
 import type { Progress } from '../progress.ts';
 import { edgeSpec } from '../services/edge.ts';
-import { bucketAnswers, objectServerSpec } from '../services/object-store.ts';
-import { answersAsPostgres, postgresSpec, postgresUrl } from '../services/postgres.ts';
+import { ensureBucket, objectStoreSpec } from '../services/object-store.ts';
+import { databaseAnswers, postgresSpec, postgresUrl } from '../services/postgres.ts';
 import { prepareCluster } from '../services/postgres-cluster.ts';
 import { workerSpec } from '../services/worker.ts';
 import { type Access, ensureAccess, migrateDatabase } from './first-key.ts';
@@ -182,8 +182,9 @@ async function startDatabase(
     const cluster = await prepareCluster(home, secrets.databasePassword);
     const port = await freePort();
     const process = services.launch(postgresSpec(home, cluster, port));
-    await waitUntil(process.current, () => answersAsPostgres(port), READY_SECONDS);
-    return { url: postgresUrl(port, secrets.databasePassword), process };
+    const url = postgresUrl(port, secrets.databasePassword);
+    await waitUntil(process.current, () => databaseAnswers(url), READY_SECONDS);
+    return { url, process };
   });
 }
 
@@ -195,16 +196,17 @@ async function startObjectStore(
   progress: Progress,
 ): Promise<{ store: ObjectStoreConfig; process: Supervisor | undefined }> {
   if (config.objectStore) return { store: config.objectStore, process: undefined };
+  const store: ObjectStoreConfig = {
+    endpoint: `http://127.0.0.1:${await freePort()}`,
+    region: 'us-east-1',
+    bucket: config.bucket,
+    ...secrets.objectStore,
+    forcePathStyle: true,
+  };
+  const spec = await objectStoreSpec(home, store, progress);
   return progress.step('local S3', async () => {
-    const store: ObjectStoreConfig = {
-      endpoint: `http://127.0.0.1:${await freePort()}`,
-      region: 'us-east-1',
-      bucket: config.bucket,
-      ...secrets.objectStore,
-      forcePathStyle: true,
-    };
-    const process = services.launch(objectServerSpec(home, store));
-    await waitUntil(process.current, () => bucketAnswers(store), READY_SECONDS);
+    const process = services.launch(spec);
+    await waitUntil(process.current, () => ensureBucket(store), READY_SECONDS);
     return { store, process };
   });
 }

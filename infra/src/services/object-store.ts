@@ -1,21 +1,19 @@
-import { fileURLToPath } from 'node:url';
-import { HeadBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import {
+  BucketAlreadyExists,
+  BucketAlreadyOwnedByYou,
+  CreateBucketCommand,
+  HeadBucketCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
 import type { ObjectStoreConfig } from '../config.ts';
 import type { Home } from '../home/home.ts';
 import type { ChildSpec } from '../processes/child.ts';
-import { LogFile } from '../processes/log-file.ts';
+import type { Progress } from '../progress.ts';
+import { seaweedfsProgram, seaweedfsSpec } from './seaweedfs.ts';
 
-/** The local S3, as its own process. */
-export function objectServerSpec(home: Home, store: ObjectStoreConfig): ChildSpec {
-  const main = fileURLToPath(new URL('../object-server/main.ts', import.meta.url));
-  const { port } = new URL(store.endpoint);
-  return {
-    name: 'object-store',
-    command: process.execPath,
-    args: [main, '--port', port, '--folder', home.objects, '--bucket', store.bucket],
-    env: { ...process.env, S3_ACCESS_KEY_ID: store.accessKeyId, S3_SECRET_ACCESS_KEY: store.secretAccessKey },
-    log: new LogFile(home.log('object-store')),
-  };
+/** The local S3 as a process of its own; its program is fetched at the first call. Rejects with a Failure. */
+export async function objectStoreSpec(home: Home, store: ObjectStoreConfig, progress: Progress): Promise<ChildSpec> {
+  return seaweedfsSpec(home, await seaweedfsProgram(progress), store);
 }
 
 export function objectStoreClient(store: ObjectStoreConfig): S3Client {
@@ -29,7 +27,7 @@ export function objectStoreClient(store: ObjectStoreConfig): S3Client {
   });
 }
 
-/** Rejects with the SDK's error when the bucket is missing or the keys are wrong. */
+/** True once the store takes requests. Rejects with the SDK's error when the bucket is missing or the keys are wrong. */
 export async function bucketAnswers(store: ObjectStoreConfig): Promise<boolean> {
   const client = objectStoreClient(store);
   try {
@@ -38,4 +36,17 @@ export async function bucketAnswers(store: ObjectStoreConfig): Promise<boolean> 
   } finally {
     client.destroy();
   }
+}
+
+/** Makes the local store's bucket unless it is there. Rejects with the SDK's error until the store takes requests. */
+export async function ensureBucket(store: ObjectStoreConfig): Promise<boolean> {
+  const client = objectStoreClient(store);
+  try {
+    await client.send(new CreateBucketCommand({ Bucket: store.bucket }));
+  } catch (error) {
+    if (!(error instanceof BucketAlreadyOwnedByYou || error instanceof BucketAlreadyExists)) throw error;
+  } finally {
+    client.destroy();
+  }
+  return bucketAnswers(store);
 }

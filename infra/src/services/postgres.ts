@@ -1,4 +1,4 @@
-import { createConnection } from 'node:net';
+import { createDatabase, pingDatabase } from '@longshore/db';
 import type { Home } from '../home/home.ts';
 import type { ChildSpec } from '../processes/child.ts';
 import { LogFile } from '../processes/log-file.ts';
@@ -38,17 +38,13 @@ export function postgresSpec(home: Home, cluster: Cluster, port: number): ChildS
 export const postgresUrl = (port: number, password: string): string =>
   `postgres://longshore:${password}@127.0.0.1:${port}/postgres`;
 
-/** True when something accepts connections there and answers as Postgres does (an SSLRequest gets one byte, S or N). */
-export function answersAsPostgres(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection({ host: '127.0.0.1', port });
-    const finish = (result: boolean) => {
-      socket.destroy();
-      resolve(result);
-    };
-    socket.setTimeout(1000, () => finish(false));
-    socket.once('error', () => finish(false));
-    socket.once('data', (data) => finish(data[0] === 0x53 || data[0] === 0x4e));
-    socket.once('connect', () => socket.write(Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f])));
-  });
+/** True when it answers a query: a server that starts up or recovers accepts connections before it does. */
+export async function databaseAnswers(url: string): Promise<boolean> {
+  const { db, close } = createDatabase(url, { max: 1, connectTimeoutSeconds: 2 });
+  try {
+    await pingDatabase(db);
+    return true;
+  } finally {
+    await close();
+  }
 }
