@@ -126,8 +126,9 @@ test('requests that outgrow the pool are preempted and still answer as they do a
   const blockBytes = probe.worker.stats().blocks.bytesPerBlock;
   await probe.close();
   const small = await bench.worker('small', { kvBytes: 5 * blockBytes });
-  const requests = ['one', 'two', 'three'].map((name) => ({
-    input: { kind: 'text', text: `${name}: ${PARAGRAPH.repeat(9)}` },
+  // Two blocks each, and a third one needed soon: two of them fit at first, and cannot both go on.
+  const requests = [3, 5, 7].map((stride) => ({
+    input: { kind: 'tokens', tokens: Array.from({ length: 230 }, (_, index) => 20 + ((index * stride) % 900)) },
     maxTokens: 80,
     ignoreEos: true,
     ...uncached,

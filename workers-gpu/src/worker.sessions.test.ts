@@ -41,7 +41,12 @@ test('a session is prefilled once; every later turn, here or elsewhere, recomput
   assert.ok(added < 40, `computed ${added} tokens`);
 
   const third = await a.generate(turn(session, 'Who?'));
-  assert.ok(third.done!.usage.promptTokens - third.done!.usage.cachedTokens < 40);
+  // The tail lies in the store by now: worth reading, or (with a tiny model) faster to compute, which is then said.
+  const elsewhere = third.done!.usage.promptTokens - third.done!.usage.cachedTokens;
+  assert.ok(
+    elsewhere < 40 || third.done!.cache.missReason === 'load_slower_than_recompute',
+    JSON.stringify(third.done),
+  );
 
   const messages = [
     { role: 'user', content: PARAGRAPH.repeat(25) },
