@@ -55,7 +55,7 @@ export interface Config {
   readonly model: string;
   /** Absent: the embedded Postgres. */
   readonly databaseUrl: string | undefined;
-  /** Absent: the local object server. */
+  /** Absent: the local S3. */
   readonly objectStore: ObjectStoreConfig | undefined;
   readonly bucket: string;
   /** Wins over the one generated in the home folder. */

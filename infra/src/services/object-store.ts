@@ -28,7 +28,7 @@ export function objectStoreClient(store: ObjectStoreConfig): S3Client {
 }
 
 /** True once the store takes requests. Rejects with the SDK's error when the bucket is missing or the keys are wrong. */
-export async function bucketAnswers(store: ObjectStoreConfig): Promise<boolean> {
+async function bucketAnswers(store: ObjectStoreConfig): Promise<boolean> {
   const client = objectStoreClient(store);
   try {
     await client.send(new HeadBucketCommand({ Bucket: store.bucket }));

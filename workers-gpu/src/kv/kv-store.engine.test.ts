@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { BLOCK_TOKENS, type Codec, chainHashes, namespaceOf, nextHash } from '@longshore/core';
+import { type LocalS3, startLocalS3 } from '@longshore/infra/testing';
 import { type Engine, open } from '@longshore/native';
 import { createS3ObjectStore } from './adapters/s3-object-store.ts';
 import type { KvShape } from './kv-store.ts';
 import type { Outcome } from './outcome.ts';
 import { IDENTITY, type KvBench, openKvBench, tenantOf } from './testing/kv-bench.ts';
-import { type LocalS3, startLocalS3 } from './testing/local-s3.ts';
 
 /** The whole way: a real engine's KV through the real S3 server and Postgres into another engine of the same model. */
 

@@ -3,13 +3,13 @@ import { after, before, test } from 'node:test';
 import { bootstrapOrganization, createDatabase, type DatabaseClient } from '@longshore/db';
 import { migrate } from '@longshore/db/migrate';
 import { startTestServer, type TestServer } from '@longshore/db/testing';
+import { type LocalS3, startLocalS3 } from '@longshore/infra/testing';
 import { createPostgresDirectory, createPostgresKeyRing } from './adapters/postgres-directory.ts';
 import { createS3ObjectStore } from './adapters/s3-object-store.ts';
 import type { KvStore } from './kv-store.ts';
 import type { Outcome } from './outcome.ts';
 import type { ObjectStore } from './ports.ts';
 import { chainOf, fillChain, type KvBench, MASTER_KEY, openKvBench, tenantOf } from './testing/kv-bench.ts';
-import { type LocalS3, startLocalS3 } from './testing/local-s3.ts';
 
 /** Real servers that really die. The store answers with faults, soon; it recovers by itself; nothing is quarantined for it. */
 

@@ -3,7 +3,7 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { freePort } from '@longshore/db/testing';
-import { startLocalS3 } from '../testing/local-s3.ts';
+import { startLocalS3 } from '@longshore/infra/testing';
 import { objectStoreContract } from '../testing/object-store-contract.ts';
 import { createS3ObjectStore, type S3Options } from './s3-object-store.ts';
 

@@ -8,12 +8,12 @@ import { randomBytes } from 'node:crypto';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { BLOCK_TOKENS, type Codec } from '@longshore/core';
+import { startLocalS3 } from '@longshore/infra/testing';
 import { open } from '@longshore/native';
 import { createS3ObjectStore } from '../adapters/s3-object-store.ts';
 import { encodedBlockBytes } from '../domain/section-layout.ts';
 import type { KvEngine, KvShape } from '../kv-store.ts';
 import { chainOf, openKvBench, tenantOf } from './kv-bench.ts';
-import { startLocalS3 } from './local-s3.ts';
 
 const { values } = parseArgs({
   options: {
