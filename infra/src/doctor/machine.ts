@@ -1,16 +1,15 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { statfs } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Config, ROOT } from '../config.ts';
+import { freeGib, NEEDED_GIB } from '../home/free-space.ts';
 import { Home } from '../home/home.ts';
 import { readRun } from '../platform/run-file.ts';
 import { portIsFree } from '../processes/ports.ts';
 import type { Check } from './check.ts';
 
 const execute = promisify(execFile);
-const NEEDED_GIB = 2;
 
 const program = (name: string, command: string, remedy: string): Check => ({
   name,
@@ -37,12 +36,10 @@ export function machineChecks(config: Config): Check[] {
       name: 'disk',
       remedy: 'choose another LONGSHORE_HOME',
       async run() {
-        const folder = existingFolder(config.home);
-        const { bavail, bsize } = await statfs(folder);
-        const gib = (bavail * bsize) / 2 ** 30;
+        const gib = await freeGib(config.home);
         return {
           ok: gib >= NEEDED_GIB,
-          detail: `${gib.toFixed(1)} GiB free in ${folder}`,
+          detail: `${gib.toFixed(1)} GiB free for ${config.home}`,
           remedy: `free at least ${NEEDED_GIB} GiB, or choose another LONGSHORE_HOME`,
         };
       },
@@ -73,8 +70,4 @@ export function machineChecks(config: Config): Check[] {
       },
     },
   ];
-}
-
-function existingFolder(path: string): string {
-  return existsSync(path) ? path : existingFolder(dirname(path));
 }

@@ -1,5 +1,6 @@
 import type { Config, ObjectStoreConfig } from '../config.ts';
 import { Failure } from '../failure.ts';
+import { freeGib, NEEDED_GIB } from '../home/free-space.ts';
 import { Home } from '../home/home.ts';
 import { loadSecrets, type Secrets } from '../home/secrets.ts';
 import { chooseModel } from '../models/choose.ts';
@@ -58,7 +59,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const { config, progress, signal } = options;
   const home = new Home(config.home);
   await home.create();
-  await refuseSecondStart(home, config.port);
+  await refuseHopelessStart(home, config.port);
   const secrets = loadSecrets(home);
   const model = await chooseModel(config, progress);
   signal?.throwIfAborted();
@@ -80,11 +81,17 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   }
 }
 
-async function refuseSecondStart(home: Home, port: number): Promise<void> {
+async function refuseHopelessStart(home: Home, port: number): Promise<void> {
   const run = readRun(home);
   if (run) {
     throw new Failure(
       `a platform runs on ${home.folder} already (process ${run.pid}, ${run.url}): stop it, or choose another LONGSHORE_HOME`,
+    );
+  }
+  const gib = await freeGib(home.folder);
+  if (gib < NEEDED_GIB) {
+    throw new Failure(
+      `${gib.toFixed(1)} GiB free for ${home.folder}, ${NEEDED_GIB} GiB needed: free some space, or choose another LONGSHORE_HOME`,
     );
   }
   if (!(await portIsFree(port))) {
