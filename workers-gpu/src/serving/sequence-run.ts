@@ -35,6 +35,8 @@ export interface SequenceRunOptions {
   /** When the request arrived, on `now`'s clock. */
   arrivedAt: number;
   emit: (event: GenerateEvent) => void;
+  /** The prompt's blocks are complete and on their way to the store. */
+  onPrefilled?: () => void;
   /** True ends the sequence. */
   onToken?: (output: StepOutput) => boolean;
   /** While the sequence still holds its blocks. */
@@ -95,6 +97,7 @@ export class SequenceRun implements Job {
     if (computed < this.sequence.initialTokens) return;
     this.prefilledAt = now();
     this.options.track.advance(this.sequence, this.sequence.registered, true);
+    this.options.onPrefilled?.();
   }
 
   onBlocks(_start: number, end: number): void {

@@ -48,9 +48,12 @@ export async function startRun(parts: WorkerParts, request: RunRequest): Promise
     signal,
   });
   const track = new PublishTrack(parts.kv, parts.scheduler.blocks, plan, () => parts.loop.wake());
-  // Followers on other workers wait for this lease: it goes back once there is something to restore, or nothing will come.
+  // Followers on other workers wait for this lease: it goes back once the prompt can be restored, or nothing will come.
+  let leased = plan.lease;
   const releaseLease = () => {
-    if (plan.lease !== undefined) void track.settled().then(() => plan.lease?.release());
+    const lease = leased;
+    leased = undefined;
+    if (lease !== undefined) void track.settled().then(() => lease.release());
   };
   const sequence = new Sequence({
     id: request.requestId,
@@ -79,6 +82,7 @@ export async function startRun(parts: WorkerParts, request: RunRequest): Promise
     now: parts.now,
     arrivedAt: request.arrivedAt,
     emit: request.emit,
+    onPrefilled: releaseLease,
     onToken: request.onToken,
     onFinished: () => request.onFinished?.(track),
   });
