@@ -4,7 +4,7 @@ import { Failure } from '../failure.ts';
 import type { Home } from '../home/home.ts';
 import { loadSecrets, saveSecrets } from '../home/secrets.ts';
 
-export const OWNER_EMAIL = 'owner@longshore.local';
+const OWNER_EMAIL = 'owner@longshore.local';
 
 export interface Access {
   organizationId: string;

@@ -19,7 +19,7 @@ import { type Access, ensureAccess, migrateDatabase } from './first-key.ts';
 import { readRun, removeRun, writeRun } from './run-file.ts';
 import { Services } from './services.ts';
 
-export interface RunningWorker {
+interface RunningWorker {
   id: string;
   url: string;
   process: Supervisor;
