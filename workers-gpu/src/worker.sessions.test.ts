@@ -113,6 +113,20 @@ test('a turn that was recorded before its worker was lost is not appended again 
   await b.close();
 });
 
+test('a turn that writes nothing leaves what earlier turns kept', async () => {
+  const session = await bench.session();
+  await a.prefill({ session, input: said(PARAGRAPH.repeat(8)) });
+  const before = await loadSession(bench.client.db, bench.organizationId, session);
+  assert.ok(before?.tailObjectKey);
+  await a.generate({ ...turn(session, 'One?'), cache: { read: true, write: false } });
+  const after = await loadSession(bench.client.db, bench.organizationId, session);
+  assert.equal(after?.tailObjectKey, before.tailObjectKey);
+  const b = await bench.worker('b4');
+  const next = await b.generate(turn(session, 'Two?'));
+  assert.equal(next.done?.usage.cachedTokens, before.tokenCount);
+  await b.close();
+});
+
 test("another organization's session does not exist", async () => {
   const session = await bench.session();
   await a.prefill({ session, input: said('x') });

@@ -109,6 +109,7 @@ async function answer(
       requestId: request.requestId,
       tokens: [...prompt.tokens, ...answerTokens.slice(0, kept.tokens)],
       transcript: withAnswer(prompt.rendered, generation.text, kept.text),
+      sharedTokens: prompt.sharedTokens,
       ...usage,
       finishReason: ending.reason,
       tier: cache.tier,

@@ -68,6 +68,7 @@ async function keep(
     requestId: request.requestId,
     tokens: prompt.tokens,
     transcript: prompt.rendered,
+    sharedTokens: 0,
     ...usage,
     finishReason: 'prefill',
     tier: cache.tier,

@@ -15,6 +15,8 @@ export interface TurnRecord {
   /** Tokens of the whole session after the turn, and how they read. */
   tokens: number[];
   transcript: Transcript;
+  /** Leading tokens that are exactly those the session had before. */
+  sharedTokens: number;
   promptTokens: number;
   cachedTokens: number;
   completionTokens: number;
@@ -71,17 +73,20 @@ export class SessionTurns {
     return { row, tenant: tenant.value, state: openSession(row, tenant.value) };
   }
 
-  /** Stores what `held` holds (undefined: nothing is to be kept) and commits the turn. Throws conflict when another turn won. */
+  /**
+   * Stores what `held` holds (undefined: nothing is to be written) and commits the turn. What an earlier turn kept stays kept where
+   * this one stored less. Throws conflict when another turn won.
+   */
   async commit(
     state: SessionState,
     tenant: TenantKeys,
     held: { kv: HeldKv; track: PublishTrack } | undefined,
     record: TurnRecord,
   ): Promise<void> {
-    let kept: KeptKv = { keptTokens: 0, tailObjectKey: null };
-    if (held !== undefined) kept = await this.store(state.id, tenant, held);
-    const { keptTokens, tailObjectKey } = kept;
     const namespace = toHex(this.parts.kv.namespace);
+    const before = keptBefore(state, namespace, record.sharedTokens);
+    const stored = held === undefined ? before : await this.store(state.id, tenant, held);
+    const { keptTokens, tailObjectKey } = stored.keptTokens >= before.keptTokens ? stored : before;
     const version = await this.parts.sessions.commit({
       organizationId: tenant.organizationId,
       sessionId: state.id,
@@ -125,4 +130,10 @@ export class SessionTurns {
       clearTimeout(timer);
     }
   }
+}
+
+/** An earlier tail is whole or useless: it only counts where the tokens up to its end are still the session's. */
+function keptBefore(state: SessionState, namespace: string, sharedTokens: number): KeptKv {
+  if (state.namespace !== namespace || state.keptTokens > sharedTokens) return { keptTokens: 0, tailObjectKey: null };
+  return { keptTokens: state.keptTokens, tailObjectKey: state.tailObjectKey };
 }
