@@ -1,22 +1,15 @@
 import { Failure, lineProgress, pullModel, readConfig } from '@longshore/infra';
 import { CHECKS, ROOT } from './checks.ts';
-import { killAll } from './shell.ts';
+import { endAll } from './shell.ts';
 
 /**
  * `npm test [-- words]`: every check whose name contains one of the words, or all. The last line is "N passed, N failed": the sum
  * over node:test, CTest and each check that passes or fails as a whole. Exit code 1 when anything failed.
  */
 const write = (line: string): void => void process.stdout.write(`${line}\n`);
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => {
-    killAll();
-    process.exit(130);
-  });
+for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect'] as const) {
+  process.on(event, () => endAll().then(() => process.exit(130)));
 }
-process.on('disconnect', () => {
-  killAll();
-  process.exit(130);
-});
 process.channel?.unref();
 process.chdir(ROOT);
 

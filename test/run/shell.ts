@@ -26,12 +26,16 @@ export function run(
     };
     child.stdout.setEncoding('utf8').on('data', keep);
     child.stderr.setEncoding('utf8').on('data', keep);
-    const kill = () => {
-      if (child.pid) process.kill(-child.pid, 'SIGKILL');
+    const kill = (signal: NodeJS.Signals) => {
+      try {
+        if (child.pid) process.kill(-child.pid, signal);
+      } catch {
+        // It ended meanwhile.
+      }
     };
     const timer = setTimeout(() => {
       keep(`\nstopped after ${options.timeoutMs / 1000} s\n`);
-      kill();
+      kill('SIGKILL');
     }, options.timeoutMs);
     active.add(kill);
     const finish = (status: number, text = '') => {
@@ -44,9 +48,12 @@ export function run(
   });
 }
 
-const active = new Set<() => void>();
+const active = new Set<(signal: NodeJS.Signals) => void>();
 
-/** Ends every command that runs: for the signal handlers. */
-export function killAll(): void {
-  for (const kill of active) kill();
+/** Ends every command that runs, for the signal handlers: politely, so that build tools end their own children, then by force. */
+export async function endAll(): Promise<void> {
+  for (const kill of active) kill('SIGTERM');
+  const deadline = Date.now() + 3000;
+  while (active.size > 0 && Date.now() < deadline) await new Promise((done) => setTimeout(done, 50));
+  for (const kill of active) kill('SIGKILL');
 }
