@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <thread>
 
+#include "engine/cores.h"
 #include "engine/sampler.h"
 #include "engine/step_check.h"
 
@@ -52,7 +52,7 @@ Status CpuEngine::Load(const EngineOptions& options) {
   kernels_ = kernels::SelectKernels(options.isa.c_str());
   if (!kernels_)
     return {Code::kUnsupported, "isa '" + options.isa + "' is unknown or this machine lacks it; use auto, portable, avx2 or avx512"};
-  const uint32_t threads = options.threads ? options.threads : std::clamp(std::thread::hardware_concurrency(), 1u, ThreadPool::kMaxThreads);
+  const uint32_t threads = options.threads ? options.threads : std::min(AvailableCores(), ThreadPool::kMaxThreads);
   threads_ = std::make_unique<ThreadPool>(threads);
   Result<std::unique_ptr<Model>> model = Model::Load(options.model_path, options.exact, *threads_);
   if (!model.ok()) return model.status();

@@ -24,7 +24,7 @@ enum class KvDtype : uint32_t { kBf16 = 1, kF32 = 2 };
 struct EngineOptions {
   std::string model_path;           // a .gguf file, or a folder with config.json and *.safetensors
   std::string backend = "auto";     // "cpu", "cuda", "auto"
-  uint32_t threads = 0;             // 0: hardware concurrency
+  uint32_t threads = 0;             // 0: the cores this process may use (cores.h)
   uint32_t kv_blocks = 64;          // physical blocks in the pool
   KvDtype kv_dtype = KvDtype::kBf16;
   uint32_t max_batch_tokens = 1024; // upper bound of tokens in one step (sizes the activation buffers)
