@@ -22,6 +22,7 @@ add_compile_options(-ffp-contract=off)
 add_compile_options(-fno-trapping-math)
 
 if(LONGSHORE_SANITIZE)
-  add_compile_options(-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all)
+  # Assertions are on here: this is the build that looks for bugs.
+  add_compile_options(-O1 -g -UNDEBUG -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all)
   add_link_options(-fsanitize=address,undefined)
 endif()

@@ -98,7 +98,8 @@ float Max(std::span<const float> values) {
 }
 
 // The same bits from every clone: no fused multiply-add, no reordering.
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // their runtimes are not up yet when clones are chosen
 #define LONGSHORE_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
 #else
 #define LONGSHORE_CLONES
