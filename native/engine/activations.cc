@@ -12,19 +12,14 @@ Status Activations::Allocate(uint32_t max_rows, uint32_t max_inputs, const char*
   const uint64_t floats = n * k * 4, quants = n * k, per_32 = n * (k / 32) * 4, per_16 = n * (k / 16) * 4;
   Status s = memory_.Allocate(floats + 2 * (quants + 3 * per_32 + per_16) + 64, purpose);
   if (!s.ok()) return s;
-  uint8_t* p = memory_.data();
-  const auto take = [&p](uint64_t bytes) {
-    uint8_t* at = p;
-    p += bytes;
-    return at;
-  };
-  floats_ = reinterpret_cast<float*>(take(floats));
+  Carver carver(memory_);
+  floats_ = carver.Take<float>(n * k);
   for (kernels::QuantRows& q : quant_) {
-    q.q = reinterpret_cast<int8_t*>(take(quants));
-    q.scale = reinterpret_cast<float*>(take(per_32));
-    q.sum32 = reinterpret_cast<int32_t*>(take(per_32));
-    q.scaled_sum = reinterpret_cast<float*>(take(per_32));
-    q.sum16 = reinterpret_cast<int32_t*>(take(per_16));
+    q.q = carver.Take<int8_t>(n * k);
+    q.scale = carver.Take<float>(n * (k / 32));
+    q.sum32 = carver.Take<int32_t>(n * (k / 32));
+    q.scaled_sum = carver.Take<float>(n * (k / 32));
+    q.sum16 = carver.Take<int32_t>(n * (k / 16));
   }
   return Status::Ok();
 }

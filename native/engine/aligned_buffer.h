@@ -33,4 +33,19 @@ class AlignedBuffer {
   uint64_t size_ = 0;
 };
 
+// Hands out consecutive parts of a buffer.
+class Carver {
+ public:
+  explicit Carver(AlignedBuffer& buffer) : next_(buffer.data()) {}
+  template <typename T>
+  T* Take(uint64_t count) {
+    T* at = reinterpret_cast<T*>(next_);
+    next_ += count * sizeof(T);
+    return at;
+  }
+
+ private:
+  uint8_t* next_;
+};
+
 }  // namespace longshore

@@ -36,22 +36,17 @@ Status Attention::Allocate(const Shape& shape, const KvPool& pool, uint32_t thre
   part_capacity_ = std::min<uint64_t>(4 * threads * splits * PartFloats(static_cast<uint32_t>(rows)), kMaxPartFloats);
   Status s = memory_.Allocate(threads * per_thread + part_capacity_ * 4, "attention scratch");
   if (!s.ok()) return s;
-  uint8_t* p = memory_.data();
-  const auto take = [&p](uint64_t bytes) {
-    uint8_t* at = p;
-    p += bytes;
-    return at;
-  };
+  Carver carver(memory_);
   scratch_.clear();
   for (uint32_t t = 0; t < threads; ++t) {
     Scratch& x = scratch_.emplace_back();
-    x.q = reinterpret_cast<float*>(take(q));
-    x.q_bf16 = reinterpret_cast<uint16_t*>(take(q16));
-    x.scores = reinterpret_cast<float*>(take(tile));
-    x.probabilities = take(tile);
-    for (float*& b : x.part) b = reinterpret_cast<float*>(take(part));
+    x.q = reinterpret_cast<float*>(carver.Take<uint8_t>(q));
+    x.q_bf16 = reinterpret_cast<uint16_t*>(carver.Take<uint8_t>(q16));
+    x.scores = reinterpret_cast<float*>(carver.Take<uint8_t>(tile));
+    x.probabilities = carver.Take<uint8_t>(tile);
+    for (float*& b : x.part) b = reinterpret_cast<float*>(carver.Take<uint8_t>(part));
   }
-  parts_ = reinterpret_cast<float*>(p);
+  parts_ = carver.Take<float>(part_capacity_);
   return Status::Ok();
 }
 

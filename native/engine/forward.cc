@@ -30,21 +30,16 @@ Status Forward::Allocate(const Model& model, KvPool& kv, ThreadPool& threads, co
   const size_t floats = max_tokens * (hidden_stride_ + qkv_stride_ + 2 * mlp_stride_) + 2 * angles + kLogitRows * vocab_stride_ +
                         threads.threads() * per_thread;
   if (Status s = memory_.Allocate(floats * sizeof(float), "activations"); !s.ok()) return s;
-  float* p = memory_.as<float>();
-  const auto take = [&p](size_t n) {
-    float* at = p;
-    p += n;
-    return at;
-  };
-  hidden_ = take(max_tokens * hidden_stride_);
-  qkv_ = take(max_tokens * qkv_stride_);
-  gate_ = take(max_tokens * mlp_stride_);
-  up_ = take(max_tokens * mlp_stride_);
-  cos_ = take(angles);
-  sin_ = take(angles);
-  logits_ = take(kLogitRows * vocab_stride_);
+  Carver carver(memory_);
+  hidden_ = carver.Take<float>(max_tokens * hidden_stride_);
+  qkv_ = carver.Take<float>(max_tokens * qkv_stride_);
+  gate_ = carver.Take<float>(max_tokens * mlp_stride_);
+  up_ = carver.Take<float>(max_tokens * mlp_stride_);
+  cos_ = carver.Take<float>(angles);
+  sin_ = carver.Take<float>(angles);
+  logits_ = carver.Take<float>(kLogitRows * vocab_stride_);
   scratch_.clear();
-  for (uint32_t t = 0; t < threads.threads(); ++t) scratch_.push_back(take(per_thread));
+  for (uint32_t t = 0; t < threads.threads(); ++t) scratch_.push_back(carver.Take<float>(per_thread));
   if (Status s = normed_.Allocate(max_tokens, h.hidden, "activations"); !s.ok()) return s;
   if (Status s = attended_.Allocate(max_tokens, h.heads * h.head_dim, "activations"); !s.ok()) return s;
   if (Status s = gated_.Allocate(max_tokens, h.intermediate, "activations"); !s.ok()) return s;

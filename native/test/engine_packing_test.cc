@@ -4,6 +4,7 @@
 #include "engine/packed_matrix.h"
 #include "engine/quant_packing.h"
 #include "test/check.h"
+#include "test/kernel_cases.h"
 #include "test/random_numbers.h"
 
 namespace longshore {
@@ -26,21 +27,6 @@ std::vector<uint8_t> RandomRow(Random& random, DType type, uint32_t k) {
   return row;
 }
 
-float Unpack(const kernels::QuantFormat& f, const uint8_t* panel, uint32_t lane, uint32_t k) {
-  const uint8_t* group = panel + k / f.group * f.group_bytes();
-  const auto value = [&](uint32_t which) {
-    const uint8_t* p = group + f.quant_bytes() + (which * 16 + lane) * f.scale_bytes;
-    uint16_t half;
-    float full;
-    std::memcpy(&half, p, 2);
-    if (f.scale_bytes == 2) return F16ToF32(half);
-    std::memcpy(&full, p, 4);
-    return full;
-  };
-  const float q = static_cast<float>(static_cast<int>(kernels::GetQuant(f, group, lane, k % f.group)) - f.offset);
-  return f.has_minimum ? value(0) * q + value(1) : value(0) * q;
-}
-
 TEST(packed_weights_equal_the_dequantized_row) {
   Random random(21);
   for (const DType type : kTypes)
@@ -52,7 +38,7 @@ TEST(packed_weights_equal_the_dequantized_row) {
         std::vector<float> expected(k);
         DequantizeRow(type, row.data(), expected.data(), k);
         PackQuantRow(type, row.data(), k, lane, panel.data());
-        for (uint32_t i = 0; i < k; ++i) CHECK_EQ(Unpack(f, panel.data(), lane, i), expected[i]);
+        for (uint32_t i = 0; i < k; ++i) CHECK_EQ(test::PackedWeight(f, panel.data(), lane, i), expected[i]);
       }
     }
 }

@@ -7,12 +7,14 @@
 #include "engine/attention.h"
 #include "kernels/kernels.h"
 #include "test/check.h"
+#include "test/kernel_cases.h"
 #include "test/random_numbers.h"
 
 namespace longshore {
 namespace {
 
 using test::Random;
+using test::Tables;
 
 struct Case {
   uint32_t heads, kv_heads, head_dim, context;
@@ -72,13 +74,6 @@ struct Case {
     return out;
   }
 };
-
-std::vector<const kernels::KernelTable*> Tables() {
-  std::vector<const kernels::KernelTable*> tables;
-  for (const char* isa : {"portable", "avx2", "avx512"})
-    if (const kernels::KernelTable* t = kernels::SelectKernels(isa)) tables.push_back(t);
-  return tables;
-}
 
 TEST(attention_equals_the_softmax_in_double) {
   Random random(5);

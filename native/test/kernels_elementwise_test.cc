@@ -5,6 +5,7 @@
 #include "engine/formats/half.h"
 #include "kernels/kernels.h"
 #include "test/check.h"
+#include "test/kernel_cases.h"
 #include "test/random_numbers.h"
 
 namespace longshore {
@@ -12,13 +13,7 @@ namespace {
 
 using namespace kernels;
 using test::Random;
-
-std::vector<const KernelTable*> Tables() {
-  std::vector<const KernelTable*> tables;
-  for (const char* isa : {"portable", "avx2", "avx512"})
-    if (const KernelTable* t = SelectKernels(isa)) tables.push_back(t);
-  return tables;
-}
+using test::Tables;
 
 struct Quants {
   std::vector<int8_t> q;
