@@ -1,3 +1,4 @@
+import { HEARTBEAT_STALE_MS } from '@longshore/core';
 import { createDatabase, type KvTotals, kvTotals } from '@longshore/db';
 import type { TestPlatform } from '../harness/platform.ts';
 import { type Answer, DemoClient, type Message, type Session } from './client.ts';
@@ -39,6 +40,8 @@ export async function runDemo(
   say(`3. SIGKILL for ${first.report.worker_id}: its memory is gone.`);
   await platform.killWorker(first.report.worker_id);
   const stored = await storedTotals(platform);
+  // A person resumes later: by then the router has noticed, and the object store has written what it took.
+  await new Promise((done) => setTimeout(done, HEARTBEAT_STALE_MS + 500));
 
   say(`4. ${QUESTIONS[1]}`);
   const resumed = await client.turn(session, QUESTIONS[1], ANSWER_TOKENS);
