@@ -1,0 +1,31 @@
+// Dense decode attention: one query token per sequence over its paged keys and values. sm_90, bf16, head_dim 128.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/cuda/paged_kv.h"
+
+namespace longshore::cuda {
+
+// Blocks per split depend on the sequence's own length and the model alone, and partial results are merged in the order of the splits, so that an
+// answer depends neither on the batch nor on which multiprocessor did what.
+struct DecodeAttention {
+  const bf16* q;           // [sequences][heads][128]
+  bf16* out;               // [sequences][heads][128]
+  int32_t sequences;
+  int32_t heads;
+  int32_t kv_heads;        // heads / kv_heads is at most 8
+  PagedKv kv;
+  const int32_t* lengths;  // device, [sequences], tokens including the query's own; at least 1, at most max_length
+  int32_t max_length;
+  float scale;
+  float* partial;          // device, DecodePartialFloats(...) floats
+};
+
+// Size of `partial`; kv_heads > 0.
+int64_t DecodePartialFloats(int32_t sequences, int32_t heads, int32_t kv_heads, int32_t max_length);
+
+// Errors: cudaErrorInvalidValue for shapes it does not serve, and what the launch reports.
+cudaError_t LaunchDecodeAttention(const DecodeAttention& params, cudaStream_t stream);
+
+}  // namespace longshore::cuda
