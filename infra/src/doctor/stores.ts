@@ -9,7 +9,7 @@ import { OrphanGuard } from '../processes/orphan-guard.ts';
 import { freePort } from '../processes/ports.ts';
 import { waitUntil } from '../processes/wait-until.ts';
 import { silentProgress } from '../progress.ts';
-import { ensureBucket, objectStoreClient, objectStoreSpec } from '../services/object-store.ts';
+import { ensureWritableBucket, objectStoreClient, objectStoreSpec } from '../services/object-store.ts';
 import { databaseAnswers, postgresSpec, postgresUrl } from '../services/postgres.ts';
 import { prepareCluster } from '../services/postgres-cluster.ts';
 import type { Check } from './check.ts';
@@ -70,7 +70,7 @@ export function storeChecks(config: Config): Check[] {
         };
         await whileRunning(
           await objectStoreSpec(home, local, silentProgress),
-          () => ensureBucket(local),
+          () => ensureWritableBucket(local),
           () => writeReadDelete(local),
         );
         return { ok: true, detail: 'the local S3 starts; write, read and delete work' };

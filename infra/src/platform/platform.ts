@@ -11,7 +11,7 @@ import type { Supervisor, SupervisorEvents } from '../processes/supervisor.ts';
 import { waitUntil } from '../processes/wait-until.ts';
 import type { Progress } from '../progress.ts';
 import { edgeSpec } from '../services/edge.ts';
-import { ensureBucket, objectStoreSpec } from '../services/object-store.ts';
+import { ensureWritableBucket, objectStoreSpec } from '../services/object-store.ts';
 import { databaseAnswers, postgresSpec, postgresUrl } from '../services/postgres.ts';
 import { prepareCluster } from '../services/postgres-cluster.ts';
 import { workerSpec } from '../services/worker.ts';
@@ -213,7 +213,7 @@ async function startObjectStore(
   const spec = await objectStoreSpec(home, store, progress);
   return progress.step('local S3', async () => {
     const process = services.launch(spec);
-    await waitUntil(process.current, () => ensureBucket(store), READY_SECONDS);
+    await waitUntil(process.current, () => ensureWritableBucket(store), READY_SECONDS);
     return { store, process };
   });
 }

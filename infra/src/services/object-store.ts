@@ -2,7 +2,9 @@ import {
   BucketAlreadyExists,
   BucketAlreadyOwnedByYou,
   CreateBucketCommand,
+  DeleteObjectCommand,
   HeadBucketCommand,
+  PutObjectCommand,
   S3Client,
 } from '@aws-sdk/client-s3';
 import type { ObjectStoreConfig } from '../config.ts';
@@ -27,26 +29,24 @@ export function objectStoreClient(store: ObjectStoreConfig): S3Client {
   });
 }
 
-/** True once the store takes requests. Rejects with the SDK's error when the bucket is missing or the keys are wrong. */
-async function bucketAnswers(store: ObjectStoreConfig): Promise<boolean> {
+/**
+ * Makes the local store's bucket unless it is there, and puts and deletes one object: the server takes requests before it can
+ * write, and lays the bucket's first volumes out at the first put, for seconds on a slow disk. Rejects with the SDK's error until then.
+ */
+export async function ensureWritableBucket(store: ObjectStoreConfig): Promise<boolean> {
   const client = objectStoreClient(store);
+  const probe = { Bucket: store.bucket, Key: 'ready/probe' };
   try {
+    try {
+      await client.send(new CreateBucketCommand({ Bucket: store.bucket }));
+    } catch (error) {
+      if (!(error instanceof BucketAlreadyOwnedByYou || error instanceof BucketAlreadyExists)) throw error;
+    }
     await client.send(new HeadBucketCommand({ Bucket: store.bucket }));
+    await client.send(new PutObjectCommand({ ...probe, Body: new Uint8Array(64) }));
+    await client.send(new DeleteObjectCommand(probe));
     return true;
   } finally {
     client.destroy();
   }
-}
-
-/** Makes the local store's bucket unless it is there. Rejects with the SDK's error until the store takes requests. */
-export async function ensureBucket(store: ObjectStoreConfig): Promise<boolean> {
-  const client = objectStoreClient(store);
-  try {
-    await client.send(new CreateBucketCommand({ Bucket: store.bucket }));
-  } catch (error) {
-    if (!(error instanceof BucketAlreadyOwnedByYou || error instanceof BucketAlreadyExists)) throw error;
-  } finally {
-    client.destroy();
-  }
-  return bucketAnswers(store);
 }

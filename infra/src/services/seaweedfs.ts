@@ -79,7 +79,9 @@ export async function seaweedfsSpec(home: Home, program: string, store: ObjectSt
       await port('master.port'),
       await port('master.port.grpc'),
       '-master.volumeSizeLimitMB=1024',
-      '-master.electionTimeout=1s',
+      // A lone master elects itself; later than the volume server's first call, that one calls again only after 5 s, and no put succeeds before.
+      '-master.electionTimeout=100ms',
+      '-master.heartbeatInterval=20ms',
       '-master.telemetry=false',
       await port('volume.port'),
       await port('volume.port.grpc'),

@@ -8,7 +8,7 @@ import { OrphanGuard } from '../processes/orphan-guard.ts';
 import { freePort } from '../processes/ports.ts';
 import { waitUntil } from '../processes/wait-until.ts';
 import { silentProgress } from '../progress.ts';
-import { ensureBucket, objectStoreSpec } from '../services/object-store.ts';
+import { ensureWritableBucket, objectStoreSpec } from '../services/object-store.ts';
 
 export interface LocalS3 {
   options: ObjectStoreConfig;
@@ -39,7 +39,7 @@ export async function startLocalS3(): Promise<LocalS3> {
 
   async function start() {
     child = new Child(spec, guard);
-    await waitUntil(child, () => ensureBucket(options), READY_SECONDS);
+    await waitUntil(child, () => ensureWritableBucket(options), READY_SECONDS);
   }
 
   async function kill() {
