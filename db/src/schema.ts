@@ -150,8 +150,38 @@ export const kvBlocks = pgTable(
       .notNull()
       .references(() => kvObjects.key, { onDelete: 'cascade' }),
     indexInObject: integer('index_in_object').notNull(),
+    /** The block's u32-LE token ids under the organization's data key: what tells a miss where a prompt left a stored chain. */
+    sealedTokens: bytea('sealed_tokens'),
   },
-  (table) => [index('kv_blocks_object').on(table.objectKey)],
+  (table) => [index('kv_blocks_object').on(table.objectKey), index('kv_blocks_parent').on(table.parentHash)],
+);
+
+/** What the KV under a namespace is made of: tells a miss which part of the identity changed. Nothing of a tenant. */
+export const kvNamespaces = pgTable(
+  'kv_namespaces',
+  {
+    namespace: bytea('namespace').primaryKey(),
+    /** core's CacheIdentity; the model's configuration as its hex SHA-256. */
+    identity: jsonb('identity').$type<Record<string, unknown>>().notNull(),
+    firstSeenAt: at('first_seen_at').notNull().defaultNow(),
+    lastSeenAt: at('last_seen_at').notNull().defaultNow(),
+  },
+  (table) => [index('kv_namespaces_seen').on(table.lastSeenAt)],
+);
+
+/** Blocks whose rows are gone, and why: a miss can name its reason long after the bytes went. Kept for a bounded time. */
+export const kvDepartures = pgTable(
+  'kv_departures',
+  {
+    hash: bytea('hash').primaryKey(),
+    organizationId: text('organization_id')
+      .notNull()
+      .references(() => organizations.id, { onDelete: 'cascade' }),
+    /** The object's retired_reason, or `quarantined`. */
+    reason: text('reason').notNull(),
+    departedAt: at('departed_at').notNull().defaultNow(),
+  },
+  (table) => [index('kv_departures_age').on(table.departedAt)],
 );
 
 /** Single-flight between workers: who computes the block with this hash right now. */
@@ -184,6 +214,11 @@ export const sessions = pgTable(
     /** Sealed with the organization's data key: u32-LE token ids, and the JSON transcript {text, messages}. */
     sealedTokens: bytea('sealed_tokens'),
     sealedTranscript: bytea('sealed_transcript'),
+    /** The session that they were sealed for where it is not this one: a fork carries its origin's until its first turn. */
+    sealedFor: text('sealed_for'),
+    forkedFrom: text('forked_from'),
+    /** Chain hash of the last whole block that is stored for the session: its ancestors are the session's cache. */
+    headHash: bytea('head_hash'),
     /** Object of the partial last block, when there is one. */
     tailObjectKey: text('tail_object_key'),
     /** Optimistic concurrency: a turn commits only if it still finds the version that it started from. */
@@ -201,6 +236,7 @@ export const sessions = pgTable(
   (table) => [
     index('sessions_organization').on(table.organizationId, table.createdAt),
     index('sessions_expiry').on(table.expiresAt),
+    index('sessions_tail').on(table.tailObjectKey),
   ],
 );
 
@@ -217,6 +253,8 @@ export const turns = pgTable(
     promptTokens: integer('prompt_tokens').notNull(),
     cachedTokens: integer('cached_tokens').notNull(),
     completionTokens: integer('completion_tokens').notNull(),
+    /** Tokens of the whole session after this turn. */
+    tokenCount: integer('token_count'),
     finishReason: text('finish_reason').notNull(),
     tier: text('tier').notNull(),
     ttftMs: doublePrecision('ttft_ms').notNull(),
@@ -241,6 +279,13 @@ export const usage = pgTable(
     cachedTokens: integer('cached_tokens').notNull(),
     completionTokens: integer('completion_tokens').notNull(),
     tier: text('tier').notNull(),
+    /** The cache's decision and, for what it could not give, why. */
+    decision: text('decision'),
+    missReason: text('miss_reason'),
+    firstDivergentToken: integer('first_divergent_token'),
+    /** Bytes read from tiers below the device, and the prefill time that the cache saved. */
+    loadedBytes: bytes('loaded_bytes'),
+    savedMs: doublePrecision('saved_ms'),
     ttftMs: doublePrecision('ttft_ms'),
     totalMs: doublePrecision('total_ms').notNull(),
     createdAt: at('created_at').notNull().defaultNow(),
