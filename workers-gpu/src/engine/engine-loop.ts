@@ -17,7 +17,8 @@ export interface EngineLoopOptions {
   speed: PrefillSpeed;
   /** Monotonic milliseconds. */
   now: () => number;
-  onStep?: (step: { ms: number; prefillTokens: number; decodeTokens: number }) => void;
+  /** `blocks`: complete ones that the step finished. */
+  onStep?: (step: { ms: number; prefillTokens: number; decodeTokens: number; blocks: number }) => void;
   onPreempted?: (count: number) => void;
   /** The engine is broken; every job has failed. Called at most once. */
   onFault: (error: unknown) => void;
@@ -171,8 +172,10 @@ export class EngineLoop {
     } finally {
       this.inStep = new Set();
     }
-    this.observe(entries, this.options.now() - started);
-    const completed = new Map(this.scheduler.commit(entries).map((one) => [one.sequence, one]));
+    const finished = this.scheduler.commit(entries);
+    const blocks = finished.reduce((sum, { start, end }) => sum + end - start, 0);
+    this.observe(entries, this.options.now() - started, blocks);
+    const completed = new Map(finished.map((one) => [one.sequence, one]));
     entries.forEach((entry, index) => {
       const { job } = this.entries.get(entry.sequence)!;
       const blocks = completed.get(entry.sequence);
@@ -195,13 +198,13 @@ export class EngineLoop {
     };
   }
 
-  private observe(entries: readonly StepEntry[], ms: number): void {
+  private observe(entries: readonly StepEntry[], ms: number, blocks: number): void {
     const prefills = entries.filter((entry) => entry.count > 1);
     const prefillTokens = prefills.reduce((sum, entry) => sum + entry.count, 0);
     if (prefills.length === 1 && entries.length === 1) {
       this.options.speed.observe(prefills[0]!.start, prefills[0]!.count, ms);
     }
-    this.options.onStep?.({ ms, prefillTokens, decodeTokens: entries.length - prefills.length });
+    this.options.onStep?.({ ms, prefillTokens, decodeTokens: entries.length - prefills.length, blocks });
   }
 
   private stepFailed(entries: readonly StepEntry[], error: unknown): void {

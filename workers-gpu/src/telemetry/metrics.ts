@@ -27,6 +27,7 @@ export class WorkerMetrics {
   private readonly savedSeconds: Counter;
   private readonly stepSeconds: Histogram;
   private readonly stepTokens: Counter;
+  private readonly computedBlocks: Counter;
   private readonly preemptions: Counter;
   private readonly heartbeatFailures: Counter;
 
@@ -47,6 +48,7 @@ export class WorkerMetrics {
     this.savedSeconds = counter('longshore_worker_cache_saved_seconds_total', 'Prefill time that caches saved');
     this.stepSeconds = histogram('longshore_worker_step_seconds', 'Engine steps', ['phase']);
     this.stepTokens = counter('longshore_worker_step_tokens_total', 'Tokens that went through the engine', ['phase']);
+    this.computedBlocks = counter('longshore_worker_computed_blocks_total', 'Complete KV blocks computed here');
     this.preemptions = counter('longshore_worker_preemptions_total', 'Sequences that gave their blocks up');
     this.heartbeatFailures = counter('longshore_worker_heartbeat_failures_total', 'Heartbeats the edge did not take');
     for (const [name, read] of Object.entries(gauges) as Array<[string, () => number]>) {
@@ -83,11 +85,12 @@ export class WorkerMetrics {
     this.savedSeconds.inc(Math.max(0, cache.savedMs) / 1000);
   }
 
-  stepEnded(step: { ms: number; prefillTokens: number; decodeTokens: number }): void {
+  stepEnded(step: { ms: number; prefillTokens: number; decodeTokens: number; blocks: number }): void {
     const phase = step.prefillTokens === 0 ? 'decode' : step.decodeTokens === 0 ? 'prefill' : 'mixed';
     this.stepSeconds.observe({ phase }, step.ms / 1000);
     this.stepTokens.inc({ phase: 'prefill' }, step.prefillTokens);
     this.stepTokens.inc({ phase: 'decode' }, step.decodeTokens);
+    this.computedBlocks.inc(step.blocks);
   }
 
   preempted(count: number): void {

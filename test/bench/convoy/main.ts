@@ -1,0 +1,61 @@
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { silentProgress } from '@longshore/infra';
+import { startTestPlatform } from '../../harness/platform.ts';
+import { type Case, ConvoyBench, type Phase } from './convoy.ts';
+
+/**
+ * `npm run bench:convoy -- --json`: many requests at once that share a long prefix, over two real workers, a real S3 and Postgres,
+ * against one request alone. First cold, then restored from S3 by fresh workers. One JSON object per line with --json. About 4
+ * minutes. Exit code 1 when a shared block was computed more than once, or at all where it was stored.
+ *
+ *   --clients 50 --tokens 4096 --answer 4 --runs 3 --workers 2 --phase cold|restore --case question|identical --model smollm2|fixture
+ */
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    clients: { type: 'string', default: '50' },
+    tokens: { type: 'string', default: '4096' },
+    answer: { type: 'string', default: '4' },
+    runs: { type: 'string', default: '3' },
+    workers: { type: 'string', default: '2' },
+    phase: { type: 'string' },
+    case: { type: 'string' },
+    model: { type: 'string', default: 'smollm2' },
+  },
+});
+
+const phases = (values.phase === undefined ? ['cold', 'restore'] : [values.phase]) as Phase[];
+const cases = (values.case === undefined ? ['question', 'identical'] : [values.case]) as Case[];
+const clients = Number(values.clients);
+
+await using platform = await startTestPlatform({
+  model: values.model === 'fixture' ? 'fixture' : 'smollm2',
+  workers: Number(values.workers),
+  env: { LONGSHORE_MAX_RUNNING: String(Math.max(16, clients)) },
+  progress: silentProgress,
+});
+const bench = new ConvoyBench(platform, {
+  clients,
+  tokens: Number(values.tokens),
+  maxTokens: Number(values.answer),
+  runs: Number(values.runs),
+});
+let single = true;
+for (const phase of phases) {
+  for (const which of cases) {
+    const result = await bench.run(phase, which);
+    single &&= result.prefills_per_block === (phase === 'cold' ? 1 : 0);
+    if (values.json) console.log(JSON.stringify({ ...result, model: platform.model.name, cores: cpus().length }));
+    else console.log(line(result));
+  }
+}
+process.exitCode = single ? 0 : 1;
+
+function line(result: Awaited<ReturnType<ConvoyBench['run']>>): string {
+  const { phase, case: which, clients: many, p99_ratio: ratio, prefills_per_block: prefills } = result;
+  return (
+    `${phase}, ${which}: ${many} requests, p99 TTFT ${result.p99_ttft_ms} ms = ${ratio} x one alone (${result.single_ttft_ms} ms); ` +
+    `each shared block computed ${prefills} times, read ${result.restores_per_block} times`
+  );
+}
