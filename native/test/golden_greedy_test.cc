@@ -1,10 +1,13 @@
 // The engine's greedy text against llama.cpp's: test/golden/smollm2-greedy.json, made by make_llama_cpp_golden.mjs.
 //
-// Both quantize activations to 8 bits, and the smallest difference before a rounding decorrelates what follows, so two correct
-// implementations differ by 0.15 to 0.19 (root mean square) in a gap between two logits. Hence two demands:
+// Both quantize activations to 8 bits, and the smallest difference before a rounding decorrelates what follows. Against exact f32
+// arithmetic each is wrong by 0.18 to 0.21 (root mean square) in a gap between two logits, so they differ from each other by as much. Hence
+// three demands:
 //   where llama.cpp itself is decided (every gap of the continuation >= 0.45), the continuation is equal; a first divergence counts as
-//   equal only where the engine's own top-2 gap is under 0.05, and is reported;
-//   over all prompts, fed llama.cpp's tokens, the engine prefers the same token nearly always and its gaps agree to within that noise.
+//   equal only where the engine's own top-2 gap is under 0.05, and is reported. The rule was found on prompts 01 to 21, then fixed, and
+//   held on 31 to 72, which were written afterwards;
+//   over all prompts, fed llama.cpp's tokens, the engine prefers the same token nearly always and its gaps agree to within that noise;
+//   the engine's error against exact arithmetic is about llama.cpp's own.
 //
 // The model is too large for the repository: LONGSHORE_TEST_MODEL names it, else it is looked for in .longshore/models. Without it
 // there is nothing to compare, which the test says; where LONGSHORE_TEST_MODEL is set but wrong, it fails.
@@ -28,14 +31,18 @@ namespace {
 
 constexpr double kDecidedGap = 0.45;      // llama.cpp's smallest gap in a continuation that must be equal
 constexpr double kIndifferentGap = 0.05;  // ours, where another token counts as equal
-constexpr double kMaxGapRms = 0.3;        // measured 0.15 to 0.19 over AVX-512 and AVX2, bf16 and f32 KV
-constexpr double kMinAgreement = 0.95;    // share of equal tokens over all prompts, measured 0.987 to 0.992
+constexpr double kMaxGapRms = 0.3;        // measured 0.18 and 0.20 with f32 and bf16 KV
+constexpr double kMinAgreement = 0.95;    // share of equal tokens over all prompts, measured 0.978 to 0.983
 constexpr uint32_t kContextTokens = 2048;
 #if defined(__SANITIZE_ADDRESS__)
-constexpr size_t kLongestPrompt = 200;    // tokens; the sanitizers make longer ones take minutes
+constexpr size_t kLongestPrompt = 40;     // tokens; the sanitizers make more of them take minutes
+constexpr size_t kMinDecided = 1;
 #else
 constexpr size_t kLongestPrompt = kContextTokens;
+constexpr size_t kMinDecided = 14;
 #endif
+constexpr size_t kLongestExactPrompt = 60;  // tokens; exact arithmetic is slow
+constexpr double kMaxErrorRatio = 1.35;     // ours against llama.cpp's, measured 1.14
 
 struct Case {
   std::string name;
@@ -145,7 +152,7 @@ bool Judge(const Case& c, const std::vector<Choice>& choices, Agreement* agreeme
 
 void CompareAll(KvDtype kv_dtype) {
   const Golden golden = ReadGolden();
-  REQUIRE(golden.cases.size() >= 20);
+  REQUIRE(golden.cases.size() == 63);
   const std::string model = FindModel(golden.model_digest);
   if (model.empty()) {
     std::printf("     not compared: no model in .longshore/models; set LONGSHORE_TEST_MODEL\n");
@@ -173,13 +180,76 @@ void CompareAll(KvDtype kv_dtype) {
   std::printf("     %s: decided %zu of %zu equal, free %zu of %zu equal; %zu of %zu tokens equal, gaps differ by %.3f rms\n", engine.value()->info().numerics.c_str(), decided_equal, decided, free_equal,
               free, agreement.equal, agreement.tokens, rms);
   CHECK_EQ(decided_equal, decided);
-  CHECK(decided >= (kLongestPrompt < kContextTokens ? 4 : 10));
+  CHECK(decided >= kMinDecided);
   CHECK(static_cast<double>(agreement.equal) >= kMinAgreement * static_cast<double>(agreement.tokens));
   CHECK(rms < kMaxGapRms);
   engine.value()->Close();
 }
 
+// How far the engine prefers each of llama.cpp's tokens over the best other one of `exact` (or its own, where `others` is empty and
+// receives them), all tokens in one step.
+Status GapsOf(Engine& engine, const Case& c, std::vector<uint32_t>* others, std::vector<double>* gaps) {
+  StepItem item;
+  item.block_table.resize((c.prompt.size() + c.tokens.size()) / kBlockTokens + 1);
+  std::iota(item.block_table.begin(), item.block_table.end(), 0u);
+  item.tokens = c.prompt;
+  item.tokens.insert(item.tokens.end(), c.tokens.begin(), c.tokens.end() - 1);
+  item.want_logits = true;
+  std::vector<StepOutput> outputs;
+  if (Status s = engine.Step({&item, 1}, &outputs, nullptr); !s.ok()) return s;
+  const size_t vocab = engine.info().vocab;
+  const bool choose = others->empty();
+  for (size_t i = 0; i < c.tokens.size(); ++i) {
+    const float* row = outputs[0].logits.data() + (c.prompt.size() - 1 + i) * vocab;
+    if (choose) {
+      uint32_t best = c.tokens[i] == 0 ? 1 : 0;
+      for (uint32_t id = 0; id < vocab; ++id)
+        if (id != c.tokens[i] && row[id] > row[best]) best = id;
+      others->push_back(best);
+    }
+    gaps->push_back(static_cast<double>(row[c.tokens[i]]) - static_cast<double>(row[(*others)[i]]));
+  }
+  return Status::Ok();
+}
+
+void CompareErrors() {
+  const Golden golden = ReadGolden();
+  const std::string model = FindModel(golden.model_digest);
+  if (model.empty()) {
+    std::printf("     not compared: no model in .longshore/models; set LONGSHORE_TEST_MODEL\n");
+    return;
+  }
+  EngineOptions options{.model_path = model, .backend = "cpu", .kv_blocks = 2, .kv_dtype = KvDtype::kF32, .max_batch_tokens = 256, .exact = true};
+  Result<std::unique_ptr<Engine>> exact = Engine::Open(options);
+  options.exact = false;
+  options.kv_dtype = KvDtype::kBf16;
+  Result<std::unique_ptr<Engine>> engine = Engine::Open(options);
+  REQUIRE(exact.ok() && engine.ok());
+  double ours = 0, theirs = 0;
+  size_t tokens = 0;
+  for (const Case& c : golden.cases) {
+    if (c.prompt.size() > kLongestExactPrompt) continue;
+    std::vector<uint32_t> others;
+    std::vector<double> right, gaps;
+    const Status ran = GapsOf(*exact.value(), c, &others, &right), ran_too = GapsOf(*engine.value(), c, &others, &gaps);
+    REQUIRE(ran.ok() && ran_too.ok());
+    for (size_t i = 0; i < right.size(); ++i) {
+      ours += std::pow(gaps[i] - right[i], 2);
+      theirs += std::pow(c.gaps[i] - right[i], 2);
+    }
+    tokens += right.size();
+  }
+  REQUIRE(tokens > 0);
+  const auto rms = [&](double sum) { return std::sqrt(sum / static_cast<double>(tokens)); };
+  std::printf("     gaps differ from exact arithmetic by %.3f rms here, %.3f rms in llama.cpp, over %zu tokens\n", rms(ours), rms(theirs), tokens);
+  CHECK(rms(ours) <= kMaxErrorRatio * rms(theirs));
+}
+
 }  // namespace
+
+#if !defined(__SANITIZE_ADDRESS__)
+TEST(error_against_exact_arithmetic_is_about_that_of_llama_cpp) { CompareErrors(); }
+#endif
 
 TEST(greedy_continuations_equal_llama_cpps_with_bf16_kv) { CompareAll(KvDtype::kBf16); }
 

@@ -9,8 +9,9 @@
 //
 // A model this small often wavers: prompts 01 to 10 go on freely and contain steps whose gap is under 0.1, less than what quantizing
 // activations to 8 bits moves a logit (0.15 root mean square between two implementations). Prompts from 11 on continue a
-// pattern or repeat a passage of their own, up to 950 tokens back, so that the answer is decided. The comparer judges by
-// the gaps here, not by the numbers: see native/test/golden_greedy_test.cc.
+// pattern or repeat a passage of their own, up to 950 tokens back, so that the answer is decided. Prompts from 31 on were written
+// after the comparer's rule was fixed, to test it: documents with questions, records, code, lists, short questions. The comparer
+// judges by the gaps here, not by the numbers: see native/test/golden_greedy_test.cc.
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
