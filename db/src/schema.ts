@@ -191,6 +191,14 @@ export const leases = pgTable('leases', {
   workerId: text('worker_id').notNull(),
   epoch: text('epoch').notNull(),
   expiresAt: at('expires_at').notNull(),
+  /** Index in its chain of the block that the hash names. */
+  firstBlock: integer('first_block').notNull().default(0),
+  /** The claimed blocks' hashes from the first on, 8 bytes of each: how far the claim reaches along another prompt's chain. */
+  chain: bytea('chain'),
+  /** How far the holder is: blocks from the chain's start that it has on its device. */
+  computedBlocks: integer('computed_blocks').notNull().default(0),
+  /** What a block costs the holder, as it estimates. */
+  blockMs: doublePrecision('block_ms'),
 });
 
 export const sessionStatus = pgEnum('session_status', ['creating', 'ready', 'failed', 'deleted']);
