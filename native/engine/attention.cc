@@ -76,15 +76,32 @@ void Attention::Plan(std::span<const AttentionItem> items, uint32_t threads) {
       }
     }
   }
+  PlanSliding();
   // Long units first, so that the last ones to finish are short.
   std::stable_sort(units_.begin(), units_.end(), [](const Unit& a, const Unit& b) { return a.cost > b.cost; });
 }
 
-void Attention::RunUnit(const kernels::KernelTable& kernels, const Unit& unit, uint32_t layer, const float* q, size_t q_stride,
+// A window is a few splits at most: every unit walks its own.
+void Attention::PlanSliding() {
+  sliding_units_.clear();
+  if (shape_.window == 0) return;
+  for (uint32_t i = 0; i < items_.size(); ++i) {
+    const AttentionItem& item = items_[i];
+    for (uint32_t token = 0; token < item.tokens; token += unit_tokens_) {
+      const uint32_t tokens = std::min(unit_tokens_, item.tokens - token), position = item.position + token;
+      const uint32_t first = position + 1 > shape_.window ? (position + 1 - shape_.window) / kSplitKeys : 0;
+      const uint32_t end = (position + tokens + kSplitKeys - 1) / kSplitKeys;
+      for (uint32_t head = 0; head < shape_.kv_heads; ++head) sliding_units_.push_back({i, head, token, tokens, first, end - first, -1, 0});
+    }
+  }
+}
+
+void Attention::RunUnit(const kernels::KernelTable& kernels, const Unit& unit, uint32_t layer, uint32_t window, const float* q, size_t q_stride,
                         float* out, size_t out_stride, const Scratch& scratch, const std::atomic<int32_t>* cancel) const {
   const AttentionItem& item = items_[unit.item];
   const uint32_t d = shape_.head_dim, rows = unit.tokens * group_;
-  const float scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(d)));
+  constexpr double kLog2e = 1.4426950408889634;
+  const float scale = static_cast<float>(shape_.scale > 0.0 ? kLog2e * shape_.scale : kLog2e / std::sqrt(static_cast<double>(d)));
   for (uint32_t t = 0; t < unit.tokens; ++t) {
     const float* from = q + (item.first_row + unit.token + t) * q_stride + size_t{unit.head} * group_ * d;
     float* to = scratch.q + size_t{t} * group_ * d;
@@ -101,14 +118,16 @@ void Attention::RunUnit(const kernels::KernelTable& kernels, const Unit& unit, u
   a.padded = padded_;
   a.scores = scratch.scores;
   a.probabilities = scratch.probabilities;
+  a.window = window;
   const uint32_t tiles = (a.position + unit.tokens + kKeyTile - 1) / kKeyTile;
+  const uint32_t oldest = window > 0 && a.position + 1 > window ? (a.position + 1 - window) / kKeyTile : 0;
   float* sum = unit.part >= 0 ? parts_ + unit.part : scratch.part[0];
   for (uint32_t s = unit.split; s < unit.split + unit.splits; ++s) {
     if (cancel && cancel->load(std::memory_order_relaxed) != 0) return;
     const void *k_tiles[kSplitTiles], *v_tiles[kSplitTiles];
-    const uint32_t first = s * kSplitTiles;
+    const uint32_t first = std::max(s * kSplitTiles, oldest);
     a.first_key = first * kKeyTile;
-    a.tiles = std::min(kSplitTiles, tiles - first);
+    a.tiles = std::min((s + 1) * kSplitTiles, tiles) - first;
     for (uint32_t t = 0; t < a.tiles; ++t) {
       k_tiles[t] = pool_->KTile(item.block_table[first + t], layer, unit.head);
       v_tiles[t] = pool_->VTile(item.block_table[first + t], layer, unit.head);
@@ -137,12 +156,13 @@ void Attention::Finish(const float* part, uint32_t rows, const AttentionItem& it
   }
 }
 
-void Attention::Run(ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t layer, const float* q, size_t q_stride,
+void Attention::Run(ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t layer, bool sliding, const float* q, size_t q_stride,
                     float* out, size_t out_stride, const std::atomic<int32_t>* cancel) {
-  threads.Run(static_cast<uint32_t>(units_.size()), [&](uint32_t task, uint32_t thread) {
-    RunUnit(kernels, units_[task], layer, q, q_stride, out, out_stride, scratch_[thread], cancel);
+  const std::vector<Unit>& units = sliding ? sliding_units_ : units_;
+  threads.Run(static_cast<uint32_t>(units.size()), [&](uint32_t task, uint32_t thread) {
+    RunUnit(kernels, units[task], layer, sliding ? shape_.window : 0, q, q_stride, out, out_stride, scratch_[thread], cancel);
   });
-  if (joins_.empty() || (cancel && cancel->load(std::memory_order_relaxed) != 0)) return;
+  if (sliding || joins_.empty() || (cancel && cancel->load(std::memory_order_relaxed) != 0)) return;
   for (const Join& j : joins_) {
     const uint32_t rows = j.tokens * group_;
     const size_t part = PartFloats(rows);

@@ -2,7 +2,8 @@
 //
 // Keys are taken in fixed splits of kSplitTiles aligned tiles; each split gives a part (m, l, o) and parts are merged in ascending
 // order. A prefill unit walks its splits one after the other; a decode step over a long context gives each split to a
-// thread and merges afterwards: the same operations in the same order, so the same bits.
+// thread and merges afterwards: the same operations in the same order, so the same bits. Sliding layers read only the tiles that
+// hold the window, and never look at older entries of the block table.
 #pragma once
 
 #include <atomic>
@@ -31,17 +32,20 @@ class Attention {
   struct Shape {
     uint32_t heads, kv_heads, head_dim;
     bool exact;
+    double scale = 0.0;    // of scores; 0: 1 / sqrt(head_dim)
+    uint32_t window = 0;   // keys that a token sees in sliding layers, itself among them; 0: no layer slides
   };
 
   // max_tokens bounds the context: decode parts are sized for it.
   Status Allocate(const Shape& shape, const KvPool& pool, uint32_t threads, uint32_t max_tokens);
   uint64_t bytes() const { return memory_.size(); }
 
-  // Cuts a step's work; the same for all layers.
+  // Cuts a step's work; the same for all layers of a kind.
   void Plan(std::span<const AttentionItem> items, uint32_t threads);
 
   // q: [rows][q_stride], heads side by side, after RoPE. out: [rows][out_stride] likewise. KV of the step must be in the pool.
-  void Run(ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t layer, const float* q, size_t q_stride, float* out,
+  // `sliding`: tokens see only the window.
+  void Run(ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t layer, bool sliding, const float* q, size_t q_stride, float* out,
            size_t out_stride, const std::atomic<int32_t>* cancel);
 
  private:
@@ -62,7 +66,8 @@ class Attention {
   };
   // Of a part of `rows` rows at p: m [rows], l [rows], o [rows][padded].
   size_t PartFloats(uint32_t rows) const { return size_t{rows} * (2 + padded_); }
-  void RunUnit(const kernels::KernelTable& kernels, const Unit& unit, uint32_t layer, const float* q, size_t q_stride, float* out,
+  void PlanSliding();
+  void RunUnit(const kernels::KernelTable& kernels, const Unit& unit, uint32_t layer, uint32_t window, const float* q, size_t q_stride, float* out,
                size_t out_stride, const Scratch& scratch, const std::atomic<int32_t>* cancel) const;
   void Finish(const float* part, uint32_t rows, const AttentionItem& item, uint32_t head, uint32_t token, float* out, size_t out_stride) const;
 
@@ -71,7 +76,7 @@ class Attention {
   uint32_t group_ = 0, padded_ = 0, unit_tokens_ = 0;
   kernels::KvKind kind_{};
   std::vector<AttentionItem> items_;
-  std::vector<Unit> units_;
+  std::vector<Unit> units_, sliding_units_;
   std::vector<Join> joins_;
   AlignedBuffer memory_;
   std::vector<Scratch> scratch_;

@@ -80,8 +80,8 @@ void CpuEngine::Describe(const std::string& digest) {
       .head_dim = h.head_dim,
       .intermediate = h.intermediate,
       .vocab = h.vocab,
-      // Inside the window sliding attention is full attention; beyond it this engine does not go.
-      .context_length = h.sliding_window ? std::min(h.context_length, h.sliding_window) : h.context_length,
+      // Where a family's sliding layers are not known (full_attention_every), full attention is right up to the window only.
+      .context_length = h.sliding_window && h.full_attention_every == 0 ? std::min(h.context_length, h.sliding_window) : h.context_length,
       .weights_digest = digest,
       .config_json = file.config_json(),
       .numerics = NumericsName(*kernels_, options_.exact),

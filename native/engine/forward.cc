@@ -27,7 +27,8 @@ Status Forward::Allocate(const Model& model, KvPool& kv, ThreadPool& threads, co
   mlp_stride_ = RoundUp(h.intermediate, 16);
   vocab_stride_ = RoundUp(h.vocab, 16);
   const size_t angles = RoundUp(size_t{max_tokens} * model.rope().half(), 16), per_thread = RoundUp(model.scratch_floats(), 16);
-  const size_t floats = max_tokens * (hidden_stride_ + qkv_stride_ + 2 * mlp_stride_) + 2 * angles + kLogitRows * vocab_stride_ +
+  const size_t ropes = h.SlidesAt(0) ? 2 : 1, branch = model.family().post_norms ? hidden_stride_ : 0;
+  const size_t floats = max_tokens * (hidden_stride_ + branch + qkv_stride_ + 2 * mlp_stride_) + 2 * ropes * angles + kLogitRows * vocab_stride_ +
                         threads.threads() * per_thread;
   if (Status s = memory_.Allocate(floats * sizeof(float), "activations"); !s.ok()) return s;
   Carver carver(memory_);
@@ -35,8 +36,11 @@ Status Forward::Allocate(const Model& model, KvPool& kv, ThreadPool& threads, co
   qkv_ = carver.Take<float>(max_tokens * qkv_stride_);
   gate_ = carver.Take<float>(max_tokens * mlp_stride_);
   up_ = carver.Take<float>(max_tokens * mlp_stride_);
-  cos_ = carver.Take<float>(angles);
-  sin_ = carver.Take<float>(angles);
+  branch_ = branch > 0 ? carver.Take<float>(max_tokens * branch) : nullptr;
+  for (size_t i = 0; i < ropes; ++i) {
+    cos_[i] = carver.Take<float>(angles);
+    sin_[i] = carver.Take<float>(angles);
+  }
   logits_ = carver.Take<float>(kLogitRows * vocab_stride_);
   scratch_.clear();
   for (uint32_t t = 0; t < threads.threads(); ++t) scratch_.push_back(carver.Take<float>(per_thread));
@@ -48,7 +52,7 @@ Status Forward::Allocate(const Model& model, KvPool& kv, ThreadPool& threads, co
   gated_.Shape(h.intermediate);
   const uint64_t pool_tokens = uint64_t{kv.shape().blocks} * kBlockTokens;
   const uint32_t context = static_cast<uint32_t>(std::min<uint64_t>(h.context_length, pool_tokens));
-  return attention_.Allocate({h.heads, h.kv_heads, h.head_dim, exact}, kv, threads.threads(), context);
+  return attention_.Allocate({h.heads, h.kv_heads, h.head_dim, exact, h.query_scale, h.SlidesAt(0) ? h.sliding_window : 0}, kv, threads.threads(), context);
 }
 
 uint64_t Forward::scratch_bytes() const {
@@ -80,7 +84,8 @@ bool Forward::Run(const ForwardBatch& batch, const std::atomic<int32_t>* cancel)
   attention_.Plan(batch.items, threads_->threads());
   ForRows(rows, [&](uint32_t r) {
     model_->Embed(batch.tokens[r], hidden_ + r * hidden_stride_);
-    model_->rope().Angles(batch.positions[r], cos_ + size_t{r} * half, sin_ + size_t{r} * half);
+    model_->rope().Angles(batch.positions[r], cos_[0] + size_t{r} * half, sin_[0] + size_t{r} * half);
+    if (cos_[1] != nullptr) model_->local_rope().Angles(batch.positions[r], cos_[1] + size_t{r} * half, sin_[1] + size_t{r} * half);
   });
   for (uint32_t layer = 0; layer < model_->h().layers; ++layer) {
     AttentionBlock(layer, batch);
@@ -95,8 +100,9 @@ void Forward::RotateAndStore(uint32_t layer, const ForwardBatch& batch, uint32_t
   const Hyperparameters& h = model_->h();
   const Layer& w = model_->layers()[layer];
   const uint32_t half = model_->rope().half();
-  const float* cos = cos_ + size_t{row} * half;
-  const float* sin = sin_ + size_t{row} * half;
+  const bool sliding = h.SlidesAt(layer);
+  const float* cos = cos_[sliding] + size_t{row} * half;
+  const float* sin = sin_[sliding] + size_t{row} * half;
   float* q = qkv_ + row * qkv_stride_;
   float* k = q + k_offset_;
   const auto rotate = [&](float* x, uint32_t heads, const std::vector<float>& norm) {
@@ -123,11 +129,10 @@ void Forward::AttentionBlock(uint32_t layer, const ForwardBatch& batch) {
                          {&w.v, &normed_, qkv_ + v_offset_, qkv_stride_}};
   RunProducts(*threads_, *kernels_, qkv, rows, scratch_, cancel_);
   ForRows(rows, [&](uint32_t r) { RotateAndStore(layer, batch, r); });
-  attention_.Run(*threads_, *kernels_, layer, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
+  attention_.Run(*threads_, *kernels_, layer, model_->h().SlidesAt(layer), qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
   if (w.o.activation() != ActivationKind::kFloat)
     ForRows(rows, [&](uint32_t r) { attended_.Quantize(*kernels_, w.o.activation(), r); });
-  const Product o[] = {{&w.o, &attended_, hidden_, hidden_stride_, true}};
-  RunProducts(*threads_, *kernels_, o, rows, scratch_, cancel_);
+  Add(w.o, attended_, rows, w.post_attention_norm);
 }
 
 void Forward::MlpBlock(uint32_t layer, uint32_t rows) {
@@ -136,12 +141,27 @@ void Forward::MlpBlock(uint32_t layer, uint32_t rows) {
   ForRows(rows, [&](uint32_t r) { NormAndQuantize(w.mlp_norm, inputs, hidden_ + r * hidden_stride_, r); });
   const Product gate_up[] = {{&w.gate, &normed_, gate_, mlp_stride_}, {&w.up, &normed_, up_, mlp_stride_}};
   RunProducts(*threads_, *kernels_, gate_up, rows, scratch_, cancel_);
+  const auto gate = model_->family().gate == Gate::kGelu ? kernels_->geglu : kernels_->swiglu;
   ForRows(rows, [&](uint32_t r) {
-    kernels_->swiglu(gate_ + r * mlp_stride_, up_ + r * mlp_stride_, static_cast<uint32_t>(mlp_stride_), gated_.row(r));
+    gate(gate_ + r * mlp_stride_, up_ + r * mlp_stride_, static_cast<uint32_t>(mlp_stride_), gated_.row(r));
     gated_.Quantize(*kernels_, w.down.activation(), r);
   });
-  const Product down[] = {{&w.down, &gated_, hidden_, hidden_stride_, true}};
-  RunProducts(*threads_, *kernels_, down, rows, scratch_, cancel_);
+  Add(w.down, gated_, rows, w.post_mlp_norm);
+}
+
+// hidden += weight x, by way of the norm where the family has one.
+void Forward::Add(const PackedMatrix& weight, Activations& x, uint32_t rows, const std::vector<float>& post_norm) {
+  const bool direct = post_norm.empty();
+  const Product product[] = {{&weight, &x, direct ? hidden_ : branch_, hidden_stride_, direct}};
+  RunProducts(*threads_, *kernels_, product, rows, scratch_, cancel_);
+  if (direct) return;
+  const uint32_t n = model_->h().hidden;
+  ForRows(rows, [&](uint32_t r) {
+    float* to = hidden_ + r * hidden_stride_;
+    float* from = branch_ + r * hidden_stride_;
+    kernels_->rms_norm(from, post_norm.data(), n, model_->h().rms_eps, from);
+    for (uint32_t i = 0; i < n; ++i) to[i] += from[i];
+  });
 }
 
 bool Forward::Logits(std::span<const uint32_t> rows, const std::function<void(size_t, const float*)>& use, const std::atomic<int32_t>* cancel) {

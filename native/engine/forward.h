@@ -39,6 +39,7 @@ class Forward {
   void ForRows(uint32_t rows, const Fn& fn);
   void AttentionBlock(uint32_t layer, const ForwardBatch& batch);
   void MlpBlock(uint32_t layer, uint32_t rows);
+  void Add(const PackedMatrix& weight, Activations& x, uint32_t rows, const std::vector<float>& post_norm);
   bool Cancelled() const { return cancel_ && cancel_->load(std::memory_order_relaxed) != 0; }
   void RotateAndStore(uint32_t layer, const ForwardBatch& batch, uint32_t row);
   void NormAndQuantize(const std::vector<float>& norm, std::span<const PackedMatrix* const> matrices, const float* x, uint32_t row);
@@ -56,8 +57,9 @@ class Forward {
   float* qkv_ = nullptr;        // [tokens][qkv_stride]
   float* gate_ = nullptr;       // [tokens][mlp_stride]
   float* up_ = nullptr;         // [tokens][mlp_stride]
-  float* cos_ = nullptr;        // [tokens][rope_dims/2]
-  float* sin_ = nullptr;
+  float* branch_ = nullptr;     // [tokens][hidden_stride] what is added to hidden_, post_norms families only
+  float* cos_[2] = {};          // [tokens][rope_dims/2] of full and of sliding layers
+  float* sin_[2] = {};
   float* logits_ = nullptr;     // [kLogitRows][vocab_stride]
   Activations normed_;          // inputs of qkv, gate, up, output
   Activations attended_;        // inputs of o

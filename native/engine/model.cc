@@ -1,6 +1,7 @@
 #include "engine/model.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/formats/dequantize.h"
 
@@ -36,6 +37,21 @@ Status ReadVector(const ModelFile& file, const std::string& name, std::vector<fl
   return Status::Ok();
 }
 
+Status ReadNorm(const ModelFile& file, const std::string& name, std::vector<float>* out) {
+  if (Status s = ReadVector(file, name, out); !s.ok()) return s;
+  if (const float offset = file.hyperparameters().norm_offset; offset != 0.f)
+    for (float& w : *out) w += offset;
+  return Status::Ok();
+}
+
+// Sliding layers rotate without the scaling that stretches the others' context.
+Rope LocalRope(Hyperparameters h, std::span<const float> divisors) {
+  if (h.local_rope_theta == 0.0) return Rope(h, divisors);
+  h.rope_theta = h.local_rope_theta;
+  h.rope_scaling = RopeScaling();
+  return Rope(h, {});
+}
+
 Status Pack(const ModelFile& file, const std::string& name, const PackedMatrix::Options& options, ThreadPool& pool, PackedMatrix* out) {
   Result<const Tensor*> weight = file.Require(name + ".weight");
   if (!weight.ok()) return weight.status();
@@ -62,13 +78,14 @@ Status Model::LoadTensors(bool exact, ThreadPool& pool) {
   Result<const Tensor*> embedding = file_->Require("token_embd.weight");
   if (!embedding.ok()) return embedding.status();
   embedding_ = embedding.value();
-  if (Status s = ReadVector(*file_, "output_norm.weight", &output_norm_); !s.ok()) return s;
+  if (Status s = ReadNorm(*file_, "output_norm.weight", &output_norm_); !s.ok()) return s;
   const char* output = file_->Find("output.weight") ? "output" : "token_embd";
   if (Status s = Pack(*file_, output, {.exact = exact}, pool, &output_); !s.ok()) return s;
   std::vector<float> divisors;
   if (file_->Find("rope_freqs.weight"))
     if (Status s = ReadVector(*file_, "rope_freqs.weight", &divisors); !s.ok()) return s;
   rope_ = Rope(h(), divisors);
+  local_rope_ = LocalRope(h(), divisors);
   layers_.resize(h().layers);
   for (uint32_t i = 0; i < h().layers; ++i)
     if (Status s = LoadLayer(i, exact, pool); !s.ok()) return s;
@@ -78,11 +95,15 @@ Status Model::LoadTensors(bool exact, ThreadPool& pool) {
 Status Model::LoadLayer(uint32_t index, bool exact, ThreadPool& pool) {
   Layer& layer = layers_[index];
   const std::string at = "blk." + std::to_string(index) + ".";
-  if (Status s = ReadVector(*file_, at + "attn_norm.weight", &layer.attention_norm); !s.ok()) return s;
-  if (Status s = ReadVector(*file_, at + "ffn_norm.weight", &layer.mlp_norm); !s.ok()) return s;
+  if (Status s = ReadNorm(*file_, at + "attn_norm.weight", &layer.attention_norm); !s.ok()) return s;
+  if (Status s = ReadNorm(*file_, at + "ffn_norm.weight", &layer.mlp_norm); !s.ok()) return s;
   if (family_->qk_norm) {
-    if (Status s = ReadVector(*file_, at + "attn_q_norm.weight", &layer.q_norm); !s.ok()) return s;
-    if (Status s = ReadVector(*file_, at + "attn_k_norm.weight", &layer.k_norm); !s.ok()) return s;
+    if (Status s = ReadNorm(*file_, at + "attn_q_norm.weight", &layer.q_norm); !s.ok()) return s;
+    if (Status s = ReadNorm(*file_, at + "attn_k_norm.weight", &layer.k_norm); !s.ok()) return s;
+  }
+  if (family_->post_norms) {
+    if (Status s = ReadNorm(*file_, at + "post_attention_norm.weight", &layer.post_attention_norm); !s.ok()) return s;
+    if (Status s = ReadNorm(*file_, at + "post_ffw_norm.weight", &layer.post_mlp_norm); !s.ok()) return s;
   }
   if (family_->needs_qkv_bias)
     for (const char* name : {"attn_q.bias", "attn_k.bias", "attn_v.bias"})
@@ -120,6 +141,11 @@ size_t Model::scratch_floats() const {
   return most;
 }
 
-void Model::Embed(uint32_t token, float* out) const { DequantizeRow(embedding_->dtype, embedding_->row(token), out, h().hidden); }
+void Model::Embed(uint32_t token, float* out) const {
+  DequantizeRow(embedding_->dtype, embedding_->row(token), out, h().hidden);
+  if (!family_->scaled_embedding) return;
+  const float scale = std::sqrt(static_cast<float>(h().hidden));
+  for (uint32_t i = 0; i < h().hidden; ++i) out[i] *= scale;
+}
 
 }  // namespace longshore

@@ -16,6 +16,7 @@ namespace longshore {
 
 struct Layer {
   std::vector<float> attention_norm, mlp_norm;  // [hidden]
+  std::vector<float> post_attention_norm, post_mlp_norm;  // [hidden], post_norms families only
   std::vector<float> q_norm, k_norm;            // [head_dim], qk_norm families only
   PackedMatrix q, k, v, o;                      // [heads*head_dim | kv_heads*head_dim, hidden], o [hidden, heads*head_dim]
   PackedMatrix gate, up, down;                  // [intermediate, hidden], down [hidden, intermediate]
@@ -32,12 +33,14 @@ class Model {
   const std::vector<Layer>& layers() const { return layers_; }
   const std::vector<float>& output_norm() const { return output_norm_; }
   const PackedMatrix& output() const { return output_; }
+  // Of layers that see all tokens, and of sliding ones.
   const Rope& rope() const { return rope_; }
+  const Rope& local_rope() const { return local_rope_; }
   uint64_t packed_bytes() const;
   // Most scratch floats that any of its matrices needs per thread.
   size_t scratch_floats() const;
 
-  // The embedding [hidden] of a token < vocab.
+  // The embedding [hidden] of a token < vocab, as it enters the first layer.
   void Embed(uint32_t token, float* out) const;
 
  private:
@@ -52,7 +55,7 @@ class Model {
   std::vector<Layer> layers_;
   std::vector<float> output_norm_;
   PackedMatrix output_;
-  Rope rope_;
+  Rope rope_, local_rope_;
 };
 
 }  // namespace longshore

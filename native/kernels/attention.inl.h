@@ -35,9 +35,9 @@ void ScoreTile(const Attend& p, const A* q, uint32_t row, const void* keys, uint
   }
 }
 
-// One row of a tile: turns scores of `keys` visible keys into probabilities (zeros up to `columns`), updates m, l and o.
+// One row of a tile: turns scores of the visible keys [first, keys) into probabilities (zeros elsewhere up to `columns`), updates m, l and o.
 template <class S, class A>
-LONGSHORE_VECTOR void SoftmaxRow(const Attend& p, uint32_t row, uint32_t keys, uint32_t columns) {
+LONGSHORE_VECTOR void SoftmaxRow(const Attend& p, uint32_t row, uint32_t first, uint32_t keys, uint32_t columns) {
   using F = typename S::F;
   constexpr uint32_t kVectors = kKeyTile / 16;
   const float* s = p.scores + row * kKeyTile;
@@ -51,6 +51,7 @@ LONGSHORE_VECTOR void SoftmaxRow(const Attend& p, uint32_t row, uint32_t keys, u
   for (uint32_t v = 0; v < vectors; ++v) {
     x[v] = S::Load(s + 16 * v);
     if (16 * (v + 1) > keys) x[v] = S::Keep(x[v], static_cast<int>(keys - 16 * v), nothing);
+    if (first > 16 * v) x[v] = first >= 16 * (v + 1) ? nothing : S::Keep(nothing, static_cast<int>(first - 16 * v), x[v]);
     best = S::Max(x[v], best);
   }
   const float old_m = p.m[row];
@@ -99,6 +100,25 @@ LONGSHORE_VECTOR void ValueColumns(const Attend& p, uint32_t row, const void* va
   });
 }
 
+// Rows [row, p.rows), each of which sees a key of the tile that begins with key k0.
+template <class S, KvKind kKind, class A>
+LONGSHORE_VECTOR void AttendTile(const Attend& p, const A* q, uint32_t row, uint32_t k0, const void* k_tile, const void* v_tile) {
+  constexpr uint32_t kWidth = 16 * S::kTileVectors;
+  const uint32_t last = p.position + (p.rows - 1) / p.group;
+  const uint32_t keys = last - k0 + 1 < kKeyTile ? last - k0 + 1 : kKeyTile;
+  const uint32_t columns = (keys + kWidth - 1) / kWidth * kWidth;
+  ScoreTile<S, kKind>(p, q, row, k_tile, columns);
+  for (uint32_t r = row; r < p.rows; ++r) {
+    const uint32_t position = p.position + r / p.group, visible = position - k0 + 1;
+    const uint32_t first = p.window > 0 && position + 1 > k0 + p.window ? position + 1 - k0 - p.window : 0;
+    SoftmaxRow<S, A>(p, r, first, visible < kKeyTile ? visible : kKeyTile, columns);
+  }
+  uint32_t d = 0;
+  for (; d + kWidth <= p.padded; d += kWidth) ValueColumns<S, kKind, A, S::kTileVectors>(p, row, v_tile, keys, d);
+  if constexpr (S::kTileVectors > 1)
+    for (; d < p.padded; d += 16) ValueColumns<S, kKind, A, 1>(p, row, v_tile, keys, d);
+}
+
 template <class S, KvKind kKind>
 void AttendSplit(const Attend& p) {
   constexpr bool kPairs = kKind == KvKind::kBf16 && S::kBf16Dot;
@@ -111,23 +131,19 @@ void AttendSplit(const Attend& p) {
     p.l[r] = 0.f;
   }
   __builtin_memset(p.o, 0, sizeof(float) * p.rows * p.padded);
+  Attend seen = p;  // its rows end where a tile lies before the window of those that follow
   const uint32_t last = p.position + (p.rows - 1) / p.group;
   for (uint32_t tile = 0; tile < p.tiles; ++tile) {
     const uint32_t k0 = p.first_key + tile * kKeyTile;
     if (k0 > last) break;
     const uint32_t row = k0 > p.position ? (k0 - p.position) * p.group : 0;  // first row that sees a key of this tile
-    const uint32_t keys = last - k0 + 1 < kKeyTile ? last - k0 + 1 : kKeyTile;
-    constexpr uint32_t kWidth = 16 * S::kTileVectors;
-    const uint32_t columns = (keys + kWidth - 1) / kWidth * kWidth;
-    ScoreTile<S, kKind>(p, q, row, p.k_tiles[tile], columns);
-    for (uint32_t r = row; r < p.rows; ++r) {
-      const uint32_t seen = p.position + r / p.group - k0 + 1;
-      SoftmaxRow<S, A>(p, r, seen < kKeyTile ? seen : kKeyTile, columns);
+    const uint32_t beyond = k0 + kKeyTile - 1 + p.window;                    // first position that sees none any more
+    if (p.window > 0) {
+      if (beyond <= p.position + row / p.group) continue;
+      const uint32_t rows = (beyond - p.position) * p.group;
+      seen.rows = rows < p.rows ? rows : p.rows;
     }
-    uint32_t d = 0;
-    for (; d + kWidth <= p.padded; d += kWidth) ValueColumns<S, kKind, A, S::kTileVectors>(p, row, p.v_tiles[tile], keys, d);
-    if constexpr (S::kTileVectors > 1)
-      for (; d < p.padded; d += 16) ValueColumns<S, kKind, A, 1>(p, row, p.v_tiles[tile], keys, d);
+    AttendTile<S, kKind, A>(seen, q, row, k0, p.k_tiles[tile], p.v_tiles[tile]);
   }
 }
 

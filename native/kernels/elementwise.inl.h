@@ -124,6 +124,18 @@ void SwiGlu(const float* gate, const float* up, uint32_t n, float* out) {
   }
 }
 
+// gelu(g) = g/2 (1 + tanh(z)) = g / (1 + e^-2z), z = sqrt(2/pi) (g + 0.044715 g^3).
+template <class S>
+void GeGlu(const float* gate, const float* up, uint32_t n, float* out) {
+  constexpr double kScale = -2 * 0.79788456080286535588 * 1.44269504088896340736;  // -2 sqrt(2/pi) log2(e)
+  const auto one = S::Set(1.f), linear = S::Set(static_cast<float>(kScale)), cubic = S::Set(static_cast<float>(kScale * 0.044715));
+  for (uint32_t i = 0; i < n; i += 16) {
+    const auto g = S::Load(gate + i);
+    const auto z = S::Mul(g, S::MulAdd(S::Mul(g, g), cubic, linear));
+    S::Store(out + i, S::Mul(S::Div(g, S::Add(one, Exp2<S>(z))), S::Load(up + i)));
+  }
+}
+
 template <class S>
 void Rotate(float* x, const float* cos, const float* sin, uint32_t half) {
   uint32_t i = 0;

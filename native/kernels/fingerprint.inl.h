@@ -76,7 +76,7 @@ uint32_t Fingerprint() {
   uint16_t q_bf16[kRows * kHeadDim];
   ToBf16<S>(x, kRows * kHeadDim, q_bf16);
   const void *k_tile = keys, *v_tile = values;
-  const Attend attend = {x, q_bf16, kRows, 1, kKeys - kRows, 0, 1, &k_tile, &v_tile, kHeadDim, kHeadDim, scores, probabilities, m, l, o};
+  const Attend attend = {x, q_bf16, kRows, 1, kKeys - kRows, 0, 1, &k_tile, &v_tile, kHeadDim, kHeadDim, scores, probabilities, m, l, o, 0};
   input.Fill(keys, kHeadDim * kKeyTile);
   input.Fill(values, kHeadDim * kKeyTile);
   AttendSplit<S, KvKind::kF32>(attend);

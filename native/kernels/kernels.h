@@ -59,7 +59,7 @@ struct FloatProduct {
 // Attention of `rows` query rows over the tiles of one split: fills m, l, o from scratch.
 //   s = q.k, in base-2 logits: q comes scaled by softmax scale * log2(e);  m = max s;  l = sum 2^(s-m);  o = sum 2^(s-m) v
 // Rows come token-major: row r belongs to the token at `position + r / group` and sees the keys [0, that position].
-// Rows that see no key of the split get m = -inf, l = 0, o = 0.
+// With a `window`, of those only the last `window` ones. Rows that see no key of the split get m = -inf, l = 0, o = 0.
 // Tiles of bf16 pools: K [head_dim/2][128][2], V [64][padded][2]; of f32 pools: K [head_dim][128], V [128][padded].
 struct Attend {
   const float* q;                // [rows][head_dim]
@@ -76,6 +76,7 @@ struct Attend {
   float* m;                      // [rows]
   float* l;                      // [rows]
   float* o;                      // [rows][padded]
+  uint32_t window;               // keys that a row sees at most, its own among them; 0: all
 };
 
 enum class KvKind { kBf16, kBf16Exact, kF32 };  // kBf16Exact: bf16 keys and values, f32 queries and probabilities
@@ -98,6 +99,8 @@ struct KernelTable {
   void (*quantize_256)(const float* x, uint32_t r, const QuantRows* out);
   // out = gate * sigmoid(gate) * up; n a multiple of 16.
   void (*swiglu)(const float* gate, const float* up, uint32_t n, float* out);
+  // out = gelu(gate) * up, gelu by its tanh formula; n a multiple of 16.
+  void (*geglu)(const float* gate, const float* up, uint32_t n, float* out);
   // Rotates x[i], x[i + half] by the angles' cos and sin, i < half.
   void (*rotate)(float* x, const float* cos, const float* sin, uint32_t half);
   void (*to_bf16)(const float* x, uint32_t n, uint16_t* out);  // round half to even; n a multiple of 16

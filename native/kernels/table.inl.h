@@ -25,6 +25,7 @@ constexpr KernelTable MakeTable() {
       .quantize_32 = Quantize32<S>,
       .quantize_256 = Quantize256<S>,
       .swiglu = SwiGlu<S>,
+      .geglu = GeGlu<S>,
       .rotate = Rotate<S>,
       .to_bf16 = ToBf16<S>,
   };

@@ -19,6 +19,9 @@ constexpr const char* kModels[][2] = {  // file or folder, golden name
     {"tiny/mistral-untied", "mistral-untied"},
     {"tiny/qwen2-sharded", "qwen2-sharded"},
     {"tiny/qwen3", "qwen3"},
+    {"tiny/gemma3", "gemma3"},
+    {"tiny/gemma3.gguf", "gemma3"},
+    {"tiny/gemma3-scaled", "gemma3-scaled"},
     {"tiny/llama-quantized.gguf", "llama-quantized"},
 };
 

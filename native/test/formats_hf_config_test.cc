@@ -96,6 +96,31 @@ TEST(sliding_windows_count_only_where_the_family_uses_them) {
   CHECK_EQ(llama.hyperparameters.sliding_window, 0u);
 }
 
+TEST(gemma3_reads_windows_bases_and_scales_in_both_spellings) {
+  ModelContents old, fresh, odd;
+  CHECK_OK(Read("gemma3_text", R"("rope_local_base_freq":20000,"rope_theta":500000,"sliding_window":512,"sliding_window_pattern":2,"query_pre_attn_scalar":64,"hidden_activation":"gelu_pytorch_tanh","head_dim":16)", &old));
+  CHECK_OK(Read("gemma3_text", R"("rope_parameters":{"full_attention":{"rope_type":"linear","factor":8,"rope_theta":500000},"sliding_attention":{"rope_type":"default","rope_theta":20000}},"sliding_window":512,)"
+                               R"("layer_types":["sliding_attention","full_attention"],"query_pre_attn_scalar":16,"head_dim":16)", &fresh));
+  for (const ModelContents* m : {&old, &fresh}) {
+    const Hyperparameters& h = m->hyperparameters;
+    CHECK_EQ(m->family, std::string("gemma3"));
+    CHECK_EQ(h.rope_theta, 500000.0);
+    CHECK_EQ(h.local_rope_theta, 20000.0);
+    CHECK_EQ(h.sliding_window, 512u);
+    CHECK(h.SlidesAt(0) && !h.SlidesAt(1));
+    CHECK_EQ(h.norm_offset, 1.f);
+    CHECK(h.tied_embeddings);
+  }
+  CHECK_EQ(old.hyperparameters.query_scale, 1 / 8.0);
+  CHECK_EQ(fresh.hyperparameters.query_scale, 0.0);
+  CHECK(fresh.hyperparameters.rope_scaling.kind == RopeScalingKind::kLinear);
+  CHECK(ConfigJson(old.family, old.hyperparameters) != ConfigJson(fresh.family, fresh.hyperparameters));
+  for (const char* refused : {R"("attn_logit_softcapping":50.0)", R"("use_bidirectional_attention":true)", R"("hidden_activation":"relu")", R"("layer_types":["full_attention","sliding_attention"])"})
+    CHECK(Read("gemma3_text", refused, &odd).code() == Code::kUnsupported);
+  CHECK(Read("gemma3_text", R"("layer_types":["full_attention"])", &odd).code() == Code::kCorrupt);
+  CHECK(Read("gemma3_text", R"("sliding_window":0)", &odd).code() == Code::kCorrupt);
+}
+
 TEST(refuses_what_it_cannot_compute) {
   CHECK(CodeOf("\"hidden_act\":\"gelu\"") == Code::kUnsupported);
   CHECK(CodeOf("\"quantization_config\":{\"bits\":4}") == Code::kUnsupported);
@@ -119,6 +144,9 @@ TEST(hf_tensor_names_map_to_canonical_ones) {
   CHECK_EQ(CanonicalTensorName("lm_head.weight"), std::string("output.weight"));
   CHECK_EQ(CanonicalTensorName("model.layers.3.mlp.experts.weight"), std::string("model.layers.3.mlp.experts.weight"));
   CHECK_EQ(CanonicalTensorName("model.layers."), std::string("model.layers."));
+  CHECK_EQ(CanonicalTensorName("model.layers.3.post_attention_layernorm.weight"), std::string("blk.3.ffn_norm.weight"));
+  CHECK_EQ(CanonicalTensorName("model.layers.3.post_attention_layernorm.weight", true), std::string("blk.3.post_attention_norm.weight"));
+  CHECK_EQ(CanonicalTensorName("model.layers.3.pre_feedforward_layernorm.weight", true), std::string("blk.3.ffn_norm.weight"));
 }
 
 TEST(shard_indexes_name_plain_files_only) {

@@ -63,6 +63,8 @@ TEST(opens_every_tiny_folder_with_its_hyperparameters) {
       {"mistral-untied", "llama", "safetensors:f16", 16, 1, false, false, false, RopeScalingKind::kNone},
       {"qwen2-sharded", "qwen2", "safetensors:bf16", 16, 2, false, true, false, RopeScalingKind::kNone},
       {"qwen3", "qwen3", "safetensors:bf16", 32, 2, true, false, true, RopeScalingKind::kNone},
+      {"gemma3", "gemma3", "safetensors:bf16", 32, 1, true, false, true, RopeScalingKind::kNone},
+      {"gemma3-scaled", "gemma3", "safetensors:f32", 32, 1, true, false, true, RopeScalingKind::kLinear},
   };
   for (const auto& c : cases) {
     Result<std::unique_ptr<ModelFile>> file = ModelFile::Open(Tiny(c.name));

@@ -1,6 +1,7 @@
 // Row-wise kernels against scalar twins.
 #include <cmath>
 #include <cstring>
+#include <numbers>
 
 #include "engine/formats/half.h"
 #include "kernels/kernels.h"
@@ -76,7 +77,7 @@ TEST(quantization_by_256_gives_the_extreme_value_minus_127) {
     }
 }
 
-TEST(rms_norm_swiglu_and_rotation_equal_their_formulas) {
+TEST(rms_norm_gates_and_rotation_equal_their_formulas) {
   Random random(13);
   for (const KernelTable* table : Tables())
     for (const uint32_t n : {8u, 16u, 64u, 100u, 576u}) {
@@ -93,6 +94,11 @@ TEST(rms_norm_swiglu_and_rotation_equal_their_formulas) {
         for (uint32_t i = 0; i < n; ++i) {
           const double g = static_cast<double>(gate[i]);
           CHECK_NEAR(out[i], g / (1 + std::exp(-g)) * static_cast<double>(w[i]), 1e-6 * (1 + std::fabs(g)));
+        }
+        table->geglu(gate.data(), w.data(), n, out.data());
+        for (uint32_t i = 0; i < n; ++i) {
+          const double g = static_cast<double>(gate[i]), tanh = std::tanh(std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g));
+          CHECK_NEAR(out[i], g / 2 * (1 + tanh) * static_cast<double>(w[i]), 1e-6 * (1 + std::fabs(g)));
         }
       }
       std::vector<float> head = x, cos(n / 2), sin(n / 2);

@@ -1,6 +1,6 @@
-// Makes smollm2-greedy.json: what llama.cpp answers greedily to the prompts in prompts/, 48 tokens each.
+// Makes smollm2-greedy.json and gemma3-greedy.json: what llama.cpp answers greedily to the prompts in prompts/, 48 tokens each.
 //
-// Run: node make_llama_cpp_golden.mjs MODEL.gguf [FOLDER]
+// Run: node make_llama_cpp_golden.mjs MODEL.gguf OUT.json [FOLDER]
 // FOLDER (or LONGSHORE_PEER_FOLDER; default: longshore-peers in the temporary folder) receives node-llama-cpp, pinned below; its optional packages
 // are 700 MB, so it never becomes a dependency of the repository. Takes about two minutes on two cores.
 //
@@ -23,9 +23,9 @@ const VERSION = '3.22.1';
 const STEPS = 48;
 
 const here = fileURLToPath(new URL('.', import.meta.url));
-const [modelArgument, folderArgument] = process.argv.slice(2);
-if (!modelArgument) {
-  console.error('usage: node make_llama_cpp_golden.mjs MODEL.gguf [FOLDER for node-llama-cpp]');
+const [modelArgument, outArgument, folderArgument] = process.argv.slice(2);
+if (!modelArgument || !outArgument) {
+  console.error('usage: node make_llama_cpp_golden.mjs MODEL.gguf OUT.json [FOLDER for node-llama-cpp]');
   process.exit(2);
 }
 const modelPath = resolve(modelArgument);
@@ -78,5 +78,5 @@ const body = cases.map((c) => `    ${JSON.stringify(c)}`).join(',\n');
 const json = `{\n${Object.entries(head)
   .map(([k, v]) => `  ${JSON.stringify(k)}: ${JSON.stringify(v)},\n`)
   .join('')}  "cases": [\n${body}\n  ]\n}\n`;
-writeFileSync(join(here, 'smollm2-greedy.json'), json);
+writeFileSync(resolve(outArgument), json);
 process.exit(0);

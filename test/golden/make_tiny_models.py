@@ -1,10 +1,11 @@
 """Makes tiny/*: random models of every supported family and RoPE scaling, with the f32 logits that transformers computes.
 
-Run: python3 make_tiny_models.py       (made with torch 2.15.0, transformers 5.23.0, gguf 0.19.0, numpy 2.4.6, safetensors 0.8.0)
+Run: python3 make_tiny_models.py [NAME ...]     (all, or the named ones; made with torch 2.15.0, transformers 5.23.0, gguf 0.19.0, numpy 2.4.6, safetensors 0.8.0)
 
-Folders  tiny/llama, llama-linear, llama-llama3, llama-yarn, mistral-untied, qwen2-sharded, qwen3 (safetensors)
+Folders  tiny/llama, llama-linear, llama-llama3, llama-yarn, mistral-untied, qwen2-sharded, qwen3, gemma3, gemma3-scaled (safetensors)
 Files    tiny/llama.gguf          the twin of tiny/llama: same weights, Q and K rows permuted, BF16 matrices
          tiny/llama-llama3.gguf   likewise, with rope_freqs.weight
+         tiny/gemma3.gguf         likewise the twin of tiny/gemma3, with its norms' weights plus one
          tiny/llama-quantized.gguf  one layer, each matrix of another quantized type; its logits are those of the dequantized weights
 Beside each: NAME.golden.json {"prompts": [{"tokens": [...], "positions": [...]}]} and NAME.golden.safetensors, whose tensor
 "logits.<i>" [positions, vocab] F32 holds the logits after tokens[0..position] of prompt i.
@@ -14,6 +15,7 @@ rotation, a missing bias or a swapped head moves the logits by much more than th
 """
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import gguf
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Q
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 OUT = Path(__file__).parent / "tiny"
 VOCAB = 160
@@ -39,7 +41,7 @@ def randomize(model, seed, dtype):
         for name, p in model.named_parameters():
             r = torch.randn(p.shape, generator=generator)
             if name.endswith("norm.weight"):
-                r = 1 + 0.3 * r
+                r = (0 if model.config.model_type == "gemma3_text" else 1) + 0.3 * r  # Gemma stores w - 1
             elif name.endswith("bias"):
                 r = 0.5 * r
             else:
@@ -108,13 +110,19 @@ GGUF_NAMES = {
 }
 
 
-def gguf_name(hf):
+GGUF_NAMES_OF_GEMMA3 = GGUF_NAMES | {
+    "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+}
+
+
+def gguf_name(hf, names=GGUF_NAMES):
     hf = hf.removeprefix("model.")
     if not hf.startswith("layers."):
         return {"embed_tokens.weight": "token_embd.weight", "norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}[hf]
     _, layer, rest = hf.split(".", 2)
     part, kind = rest.rsplit(".", 1)
-    return f"blk.{layer}.{GGUF_NAMES[part]}.{kind}"
+    return f"blk.{layer}.{names[part]}.{kind}"
 
 
 def permute(rows, heads):
@@ -122,8 +130,9 @@ def permute(rows, heads):
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
-def gguf_writer(path, config):
-    w = gguf.GGUFWriter(path, "llama")
+def gguf_writer(path, config, theta):
+    gemma3 = config.model_type == "gemma3_text"
+    w = gguf.GGUFWriter(path, "gemma3" if gemma3 else "llama")
     w.add_name(path.stem)
     w.add_context_length(config.max_position_embeddings)
     w.add_embedding_length(config.hidden_size)
@@ -132,8 +141,13 @@ def gguf_writer(path, config):
     w.add_head_count(config.num_attention_heads)
     w.add_head_count_kv(config.num_key_value_heads)
     w.add_layer_norm_rms_eps(config.rms_norm_eps)
-    w.add_rope_dimension_count(config.head_dim)
-    w.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    if gemma3:
+        w.add_key_length(config.head_dim)
+        w.add_value_length(config.head_dim)
+        w.add_sliding_window(config.sliding_window)
+    else:
+        w.add_rope_dimension_count(config.head_dim)
+    w.add_rope_freq_base(theta)
     w.add_vocab_size(config.vocab_size)
     w.add_tokenizer_model("gpt2")
     w.add_tokenizer_pre("smollm")
@@ -172,19 +186,21 @@ def llama3_divisors(config):
 
 def write_gguf_twin(name, model):
     config = model.config
-    w = gguf_writer(OUT / f"{name}.gguf", config)
-    if config.rope_parameters["rope_type"] == "llama3":
+    gemma3 = config.model_type == "gemma3_text"
+    w = gguf_writer(OUT / f"{name}.gguf", config, (config.rope_parameters["full_attention"] if gemma3 else config.rope_parameters)["rope_theta"])
+    if not gemma3 and config.rope_parameters["rope_type"] == "llama3":
         w.add_tensor("rope_freqs.weight", llama3_divisors(config))
     for key, value in model.state_dict().items():
         if key == "lm_head.weight" and config.tie_word_embeddings:
             continue
         array = value.numpy()
-        if ".q_proj." in key or ".k_proj." in key:
+        if not gemma3 and (".q_proj." in key or ".k_proj." in key):
             array = permute(array, config.num_attention_heads if ".q_proj." in key else config.num_key_value_heads)
+        canonical = gguf_name(key, GGUF_NAMES_OF_GEMMA3 if gemma3 else GGUF_NAMES)
         if array.ndim == 1:
-            w.add_tensor(gguf_name(key), array)
+            w.add_tensor(canonical, array + 1 if gemma3 else array)
         else:
-            w.add_tensor(gguf_name(key), gguf.quants.quantize(array, Q.BF16), raw_dtype=Q.BF16)
+            w.add_tensor(canonical, gguf.quants.quantize(array, Q.BF16), raw_dtype=Q.BF16)
     finish_gguf(w)
 
 
@@ -211,7 +227,7 @@ def write_quantized(name, model, seed):
     """Writes the GGUF file and puts the dequantized weights back into the model, so that its logits are the file's."""
     config = model.config
     rng = np.random.default_rng(seed)
-    w = gguf_writer(OUT / f"{name}.gguf", config)
+    w = gguf_writer(OUT / f"{name}.gguf", config, THETA)
     for key, value in model.state_dict().items():
         canonical = gguf_name(key)
         if value.ndim == 1:
@@ -246,12 +262,23 @@ def main():
         "qwen2-sharded": (Qwen2Config(**SHAPE, tie_word_embeddings=False, use_sliding_window=False, rope_parameters={"rope_type": "default", "rope_theta": 1e6}), bf16),
         "qwen3": (Qwen3Config(**SHAPE, head_dim=32, tie_word_embeddings=True, use_sliding_window=False, rope_parameters={"rope_type": "default", "rope_theta": 1e6}), bf16),
     }
+    # Seven layers of the period that llama.cpp takes for granted, so that one sees everything; windows of 40 begin and end inside
+    # blocks. The scaled one has a query scale other than the head_dim's, for which GGUF has no key.
+    gemma3 = dict(SHAPE, hidden_size=48, num_hidden_layers=7, num_key_value_heads=1, head_dim=32, sliding_window=40, tie_word_embeddings=True)
+    scaled = {"full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0}, "sliding_attention": {"rope_type": "default", "rope_theta": THETA}}
+    models["gemma3"] = (Gemma3TextConfig(**gemma3, query_pre_attn_scalar=32), bf16)
+    models["gemma3-scaled"] = (Gemma3TextConfig(**gemma3 | dict(num_hidden_layers=2, layer_types=["sliding_attention", "full_attention"]), query_pre_attn_scalar=20, rope_parameters=scaled), f32)
+    wanted = set(sys.argv[1:])
     for seed, (name, (config, dtype)) in enumerate(models.items(), start=1):
+        if wanted and name not in wanted:
+            continue
         model = build(config, seed, dtype)
         write_folder(name, model, dtype, shards=2 if name == "qwen2-sharded" else 1)
         write_golden(name, model, prompts(seed))
-        if name in ("llama", "llama-llama3"):
+        if name in ("llama", "llama-llama3", "gemma3"):
             write_gguf_twin(name, model)
+    if wanted and "llama-quantized" not in wanted:
+        return
     quantized = LlamaConfig(**SHAPE | dict(hidden_size=256, intermediate_size=256, num_hidden_layers=1, vocab_size=96), tie_word_embeddings=False, rope_parameters=plain)
     model = build(quantized, 99, f16)
     write_quantized("llama-quantized", model, 99)

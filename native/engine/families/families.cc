@@ -3,7 +3,7 @@
 namespace longshore {
 namespace {
 
-constexpr const Family* kFamilies[] = {&kLlama, &kQwen2, &kQwen3};
+constexpr const Family* kFamilies[] = {&kLlama, &kQwen2, &kQwen3, &kGemma3};
 
 }  // namespace
 
@@ -13,6 +13,6 @@ const Family* FindFamily(std::string_view name) {
   return nullptr;
 }
 
-const char* FamilyNames() { return "llama, qwen2, qwen3"; }
+const char* FamilyNames() { return "llama, qwen2, qwen3, gemma3"; }
 
 }  // namespace longshore

@@ -8,6 +8,7 @@ constexpr Architecture kArchitectures[] = {
     {"mistral", "", "llama", RopeLayout::kInterleaved, 0},
     {"qwen2", "qwen2", "qwen2", RopeLayout::kHalfSplit, 0},
     {"qwen3", "qwen3", "qwen3", RopeLayout::kHalfSplit, 128},
+    {"gemma3_text", "gemma3", "gemma3", RopeLayout::kHalfSplit, 256},
 };
 
 }  // namespace
@@ -26,6 +27,6 @@ const Architecture* FindGgufArchitecture(std::string_view name) {
   return nullptr;
 }
 
-const char* SupportedArchitectures() { return "llama, mistral, qwen2, qwen3"; }
+const char* SupportedArchitectures() { return "llama, mistral, qwen2, qwen3, gemma3 (text)"; }
 
 }  // namespace longshore

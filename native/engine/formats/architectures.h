@@ -19,7 +19,7 @@ struct Architecture {
 const Architecture* FindHfArchitecture(std::string_view model_type);
 const Architecture* FindGgufArchitecture(std::string_view name);
 
-// "llama, mistral, qwen2, qwen3", for messages.
+// "llama, mistral, ...", for messages.
 const char* SupportedArchitectures();
 
 }  // namespace longshore

@@ -22,6 +22,14 @@ std::string Object(const std::map<std::string, std::string>& members) {
   return out + "}";
 }
 
+// Members that only some families have are absent elsewhere, so that the identity of other models' blocks does not move.
+void AddSliding(const Hyperparameters& h, std::map<std::string, std::string>* members) {
+  if (h.full_attention_every != 0) (*members)["full_attention_every"] = std::to_string(h.full_attention_every);
+  if (h.query_scale != 0.0) (*members)["query_scale"] = ShortestText(h.query_scale);
+  if (h.norm_offset != 0.f) (*members)["norm_offset"] = ShortestText(h.norm_offset);
+  if (h.post_norms) (*members)["post_norms"] = Flag(true);
+}
+
 std::string RopeJson(const Hyperparameters& h) {
   const RopeScaling& s = h.rope_scaling;
   std::map<std::string, std::string> members{
@@ -29,6 +37,7 @@ std::string RopeJson(const Hyperparameters& h) {
       {"layout", Text(h.rope_layout == RopeLayout::kInterleaved ? "interleaved" : "half_split")},
       {"theta", ShortestText(h.rope_theta)},
   };
+  if (h.local_rope_theta != 0.0) members["local_theta"] = ShortestText(h.local_rope_theta);
   switch (s.kind) {
     case RopeScalingKind::kNone: members["scaling"] = Text("none"); break;
     case RopeScalingKind::kLinear: members["scaling"] = Text("linear"); break;
@@ -54,7 +63,7 @@ std::string RopeJson(const Hyperparameters& h) {
 }  // namespace
 
 std::string ConfigJson(const std::string& family, const Hyperparameters& h) {
-  return Object({
+  std::map<std::string, std::string> members{
       {"attention_output_bias", Flag(h.attention_output_bias)},
       {"family", Text(family.c_str())},
       {"head_dim", std::to_string(h.head_dim)},
@@ -71,7 +80,9 @@ std::string ConfigJson(const std::string& family, const Hyperparameters& h) {
       {"sliding_window", std::to_string(h.sliding_window)},
       {"tied_embeddings", Flag(h.tied_embeddings)},
       {"vocab", std::to_string(h.vocab)},
-  });
+  };
+  AddSliding(h, &members);
+  return Object(members);
 }
 
 }  // namespace longshore

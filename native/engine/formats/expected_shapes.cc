@@ -49,6 +49,7 @@ Status CheckShapes(const Hyperparameters& h, std::span<const Tensor> tensors) {
       {"attn_q.bias", 0, q},                 {"attn_k.bias", 0, kv},                 {"attn_v.bias", 0, kv},
       {"attn_output.bias", 0, h.hidden},     {"attn_q_norm.weight", 0, h.head_dim},  {"attn_k_norm.weight", 0, h.head_dim},
       {"ffn_gate.weight", h.intermediate, h.hidden}, {"ffn_up.weight", h.intermediate, h.hidden}, {"ffn_down.weight", h.hidden, h.intermediate},
+      {"post_attention_norm.weight", 0, h.hidden}, {"post_ffw_norm.weight", 0, h.hidden},
       {"ffn_gate.bias", 0, h.intermediate},  {"ffn_up.bias", 0, h.intermediate},     {"ffn_down.bias", 0, h.hidden},
   };
   for (const Tensor& tensor : tensors) {

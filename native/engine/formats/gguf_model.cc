@@ -134,6 +134,15 @@ void ReadEndTokens(const Metadata& metadata, Hyperparameters* h) {
   }
 }
 
+// What llama.cpp knows of Gemma 3 without its being in every file: a period of 6 layers, the sliding layers' theta of 10,000, and that the 27B
+// model (62 layers) scales queries by the width per head instead of head_dim.
+void ReadGemma3(KeyValues* keys, Hyperparameters* h) {
+  constexpr uint32_t kLayersOf27B = 62;
+  h->full_attention_every = keys->Count("attention.sliding_window_pattern").value_or(6);
+  h->local_rope_theta = keys->Number("rope.freq_base_swa").value_or(1e4);
+  if (h->layers == kLayersOf27B && h->heads > 0) h->query_scale = 1.0 / std::sqrt(static_cast<double>(h->hidden) / h->heads);
+}
+
 Status ReadHyperparameters(const Metadata& metadata, const Architecture& architecture, Hyperparameters* h) {
   KeyValues keys(metadata, std::string(architecture.gguf_name) + ".");
   h->layers = keys.RequireCount("block_count");
@@ -149,6 +158,7 @@ Status ReadHyperparameters(const Metadata& metadata, const Architecture& archite
   h->rope_dims = keys.Count("rope.dimension_count").value_or(h->head_dim);
   h->rope_layout = architecture.gguf_rope_layout;
   h->sliding_window = keys.Count("attention.sliding_window").value_or(0);
+  if (architecture.family == "gemma3") ReadGemma3(&keys, h);
   if (keys.Count("expert_count").value_or(0) > 0) return Unsupported("GGUF: mixture-of-experts models are not supported");
   if (Status s = ReadRopeScaling(&keys, &h->rope_scaling); !s.ok()) return s;
   if (!keys.status().ok()) return keys.status();

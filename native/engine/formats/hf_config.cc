@@ -3,77 +3,17 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 #include <string>
 
 #include "engine/formats/architectures.h"
+#include "engine/formats/config_members.h"
 #include "engine/formats/errors.h"
+#include "engine/formats/hf_gemma3_config.h"
 #include "engine/formats/hf_model.h"
 #include "engine/formats/json.h"
 
 namespace longshore {
 namespace {
-
-// Reads typed members of one object; null counts as absent; remembers the first error so that callers check once.
-class Members {
- public:
-  Members(const JsonValue& object, const char* file) : object_(object), file_(file) {}
-
-  const Status& status() const { return status_; }
-
-  std::optional<uint32_t> Count(std::string_view key) {
-    const JsonValue* value = object_.FindNonNull(key);
-    if (value == nullptr) return std::nullopt;
-    const std::optional<double> number = value->number();  // some files write counts as 4096.0
-    if (!number || *number < 0 || *number > std::numeric_limits<uint32_t>::max() || *number != std::floor(*number)) {
-      Fail(key, "is not a count");
-      return std::nullopt;
-    }
-    return static_cast<uint32_t>(*number);
-  }
-
-  uint32_t RequireCount(std::string_view key) {
-    const auto value = Count(key);
-    if (!value) Fail(key, "is missing");
-    return value.value_or(0);
-  }
-
-  std::optional<double> Number(std::string_view key) {
-    const JsonValue* value = object_.FindNonNull(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->number()) Fail(key, "is not a number");
-    return value->number();
-  }
-
-  double RequireNumber(std::string_view key) {
-    const auto value = Number(key);
-    if (!value) Fail(key, "is missing");
-    return value.value_or(0.0);
-  }
-
-  bool Flag(std::string_view key, bool absent) {
-    const JsonValue* value = object_.FindNonNull(key);
-    if (value == nullptr) return absent;
-    if (value->boolean() == nullptr) Fail(key, "is neither true nor false");
-    return value->boolean() != nullptr && *value->boolean();
-  }
-
-  std::string Text(std::string_view key) {
-    const JsonValue* value = object_.FindNonNull(key);
-    if (value == nullptr) return "";
-    if (value->string() == nullptr) Fail(key, "is not a string");
-    return value->string() != nullptr ? *value->string() : "";
-  }
-
- private:
-  void Fail(std::string_view key, const char* what) {
-    if (status_.ok()) status_ = Corrupt(std::string(file_) + ": " + std::string(key) + " " + what);
-  }
-
-  const JsonValue& object_;
-  const char* file_;
-  Status status_;
-};
 
 double YarnScale(double factor, double mscale) { return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0; }
 
@@ -167,7 +107,8 @@ Status ReadHfConfig(std::string_view config_text, std::string_view generation_te
   if (config.FindNonNull("quantization_config") != nullptr) {
     return Unsupported("config.json: quantized safetensors are not supported; use the original weights or a GGUF file");
   }
-  const std::string activation = members.Text("hidden_act");
+  const bool gemma3 = architecture->family == "gemma3";
+  const std::string activation = gemma3 ? "" : members.Text("hidden_act");
   if (!activation.empty() && activation != "silu" && activation != "swish") return Unsupported("config.json: hidden_act " + Quote(activation) + " is not supported; silu is");
 
   model->family = architecture->family;
@@ -186,11 +127,16 @@ Status ReadHfConfig(std::string_view config_text, std::string_view generation_te
   h.rope_layout = RopeLayout::kHalfSplit;
   h.tied_embeddings = members.Flag("tie_word_embeddings", false);
   if (type == "mistral" || members.Flag("use_sliding_window", false)) h.sliding_window = members.Count("sliding_window").value_or(0);
+  if (gemma3) {
+    if (Status s = ReadHfGemma3(config, &members, &h); !s.ok()) return s;
+  }
   if (!members.status().ok()) return members.status();
 
   // Newer files repeat the old spelling for older readers; the newer one wins.
   const JsonValue* rope = config.FindNonNull("rope_parameters");
   if (rope == nullptr) rope = config.FindNonNull("rope_scaling");
+  // Gemma 3 has parameters for both kinds of layers, and this is where the full ones' are.
+  if (gemma3 && rope != nullptr && rope->Find("full_attention") != nullptr) rope = rope->FindNonNull("full_attention");
   double rotary_share = members.Number("partial_rotary_factor").value_or(1.0);
   if (rope != nullptr) {
     if (Status s = ReadRope(*rope, &h, &rotary_share); !s.ok()) return s;

@@ -40,7 +40,7 @@ Result<ModelContents> ReadHfModel(const HfFolder& folder) {
     for (Tensor& tensor : tensors.value()) {
       // Old checkpoints store RoPE's frequencies as buffers; they follow from the configuration.
       if (tensor.name.ends_with(".rotary_emb.inv_freq")) continue;
-      tensor.name = CanonicalTensorName(tensor.name);
+      tensor.name = CanonicalTensorName(tensor.name, model.family == "gemma3");
       // Tied by configuration: a stored copy is ignored, as transformers does.
       if (tensor.name == "output.weight" && model.hyperparameters.tied_embeddings) continue;
       model.tensors.push_back(std::move(tensor));

@@ -29,6 +29,7 @@ Status ReadHfConfig(std::string_view config, std::string_view generation_config,
 Result<std::vector<std::string>> ReadShardIndex(std::string_view index_json);
 
 // "model.layers.3.self_attn.q_proj.weight" -> "blk.3.attn_q.weight"; names without a canonical form are returned as they are.
-std::string CanonicalTensorName(std::string_view hf_name);
+// `post_norms`: the family has norms after attention and MLP too (Gemma 3), whose names it shares with others' norms before them.
+std::string CanonicalTensorName(std::string_view hf_name, bool post_norms = false);
 
 }  // namespace longshore

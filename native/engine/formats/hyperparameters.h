@@ -37,18 +37,27 @@ struct Hyperparameters {
   uint32_t context_length = 0;     // tokens
   float rms_eps = 0.f;
   double rope_theta = 10000.0;
+  double local_rope_theta = 0.0;   // of sliding layers, which no RoPE scaling touches; 0: sliding layers rotate as the others
   uint32_t rope_dims = 0;          // rotated channels per head, even, <= head_dim
   RopeLayout rope_layout = RopeLayout::kHalfSplit;
   RopeScaling rope_scaling;
   uint32_t sliding_window = 0;     // tokens; 0: none
+  uint32_t full_attention_every = 0;   // layers n-1, 2n-1, ... see all tokens, the others slide; 0: none slides
+  double query_scale = 0.0;        // of scores; 0: 1 / sqrt(head_dim)
+  float norm_offset = 0.f;         // what is added to a stored norm weight (HF's Gemma stores w - 1, GGUF stores w)
   bool tied_embeddings = false;    // the output matrix is token_embd
   bool qkv_bias = false;           // blk.N.attn_{q,k,v}.bias present
   bool attention_output_bias = false;  // blk.N.attn_output.bias present
   bool mlp_bias = false;           // blk.N.ffn_{gate,up,down}.bias present
   bool qk_norm = false;            // blk.N.attn_{q,k}_norm.weight present, [head_dim]
+  bool post_norms = false;         // blk.N.post_{attention,ffw}_norm.weight present, [hidden]
   std::vector<uint32_t> eos_ids;   // tokens that end generation; sorted, unique, < vocab
   int32_t bos_id = -1;             // -1: none
   std::string name;                // general.name, or the folder's or file's name
+
+  bool SlidesAt(uint32_t layer) const {
+    return sliding_window > 0 && full_attention_every > 0 && (layer + 1) % full_attention_every != 0;
+  }
 };
 
 }  // namespace longshore

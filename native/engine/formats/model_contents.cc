@@ -31,7 +31,7 @@ Status InRange(const char* what, uint64_t value, uint64_t low, uint64_t high) {
 
 Status CheckRope(const Hyperparameters& h) {
   const auto positive = [](double x) { return std::isfinite(x) && x > 0.0; };
-  if (!positive(h.rope_theta)) return Corrupt("RoPE theta is not a positive number");
+  if (!positive(h.rope_theta) || (h.local_rope_theta != 0.0 && !positive(h.local_rope_theta))) return Corrupt("RoPE theta is not a positive number");
   if (h.rope_dims == 0 || h.rope_dims > h.head_dim || h.rope_dims % 2 != 0) {
     return Corrupt("RoPE rotates " + std::to_string(h.rope_dims) + " channels of a head of " + std::to_string(h.head_dim));
   }
@@ -62,6 +62,8 @@ Status CheckHyperparameters(const Hyperparameters& h) {
   }
   if (h.heads % h.kv_heads != 0) return Corrupt(std::to_string(h.heads) + " query heads cannot share " + std::to_string(h.kv_heads) + " KV heads evenly");
   if (!std::isfinite(h.rms_eps) || h.rms_eps <= 0.f || h.rms_eps > 1.f) return Corrupt("the RMS norm's epsilon is missing or not between 0 and 1");
+  if (h.sliding_window > 1 << 27) return Corrupt("absurd sliding window of " + std::to_string(h.sliding_window) + " tokens");
+  if (!std::isfinite(h.query_scale) || h.query_scale < 0.0 || h.query_scale > 1e3) return Corrupt("the scale of attention scores is not a positive number of sane size");
   return CheckRope(h);
 }
 
@@ -85,6 +87,7 @@ void LearnFromTensors(ModelContents* model) {
   h.attention_output_bias = has("blk.0.attn_output.bias");
   h.mlp_bias = has("blk.0.ffn_gate.bias") || has("blk.0.ffn_down.bias");
   h.qk_norm = has("blk.0.attn_q_norm.weight");
+  h.post_norms = has("blk.0.post_attention_norm.weight");
   std::erase_if(h.eos_ids, [&](uint32_t id) { return id >= h.vocab; });
   std::sort(h.eos_ids.begin(), h.eos_ids.end());
   h.eos_ids.erase(std::unique(h.eos_ids.begin(), h.eos_ids.end()), h.eos_ids.end());

@@ -1,4 +1,5 @@
 // HF tensor names to GGUF's, the canonical ones here (weights.h).
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -25,9 +26,14 @@ constexpr Rename kPerLayer[] = {
     {"mlp.up_proj", "ffn_up"},            {"mlp.down_proj", "ffn_down"},
 };
 
+// Families with norms after attention and MLP call the one before the MLP otherwise.
+constexpr Rename kPostNorms[] = {
+    {"post_attention_layernorm", "post_attention_norm"}, {"pre_feedforward_layernorm", "ffn_norm"}, {"post_feedforward_layernorm", "post_ffw_norm"},
+};
+
 }  // namespace
 
-std::string CanonicalTensorName(std::string_view hf_name) {
+std::string CanonicalTensorName(std::string_view hf_name, bool post_norms) {
   std::string_view name = hf_name;
   // A checkpoint of the bare decoder lacks the prefix.
   if (name.starts_with("model.")) name.remove_prefix(6);
@@ -40,9 +46,14 @@ std::string CanonicalTensorName(std::string_view hf_name) {
   if (dot == std::string_view::npos || dot == last) return std::string(hf_name);
   const std::string_view layer = name.substr(0, dot), part = name.substr(dot + 1, last - dot - 1), kind = name.substr(last);
   if (kind != ".weight" && kind != ".bias") return std::string(hf_name);
-  for (const Rename& r : kPerLayer) {
-    if (part == r.hf) return "blk." + std::string(layer) + "." + std::string(r.canonical) + std::string(kind);
-  }
+  const auto canonical = [&](std::span<const Rename> renames) -> std::string_view {
+    for (const Rename& r : renames)
+      if (part == r.hf) return r.canonical;
+    return {};
+  };
+  std::string_view found = post_norms ? canonical(kPostNorms) : std::string_view();
+  if (found.empty()) found = canonical(kPerLayer);
+  if (!found.empty()) return "blk." + std::string(layer) + "." + std::string(found) + std::string(kind);
   return std::string(hf_name);
 }
 

@@ -4,7 +4,7 @@
 //   token_embd.weight [vocab, hidden]    output_norm.weight [hidden]    output.weight [vocab, hidden] (absent when tied)
 //   attn_norm.weight, ffn_norm.weight [hidden]            attn_q.weight [heads*head_dim, hidden] (+ .bias)
 //   attn_k.weight, attn_v.weight [kv_heads*head_dim, hidden] (+ .bias)    attn_output.weight [hidden, heads*head_dim] (+ .bias)
-//   attn_q_norm.weight, attn_k_norm.weight [head_dim]     ffn_gate.weight, ffn_up.weight [intermediate, hidden] (+ .bias)
+//   attn_q_norm.weight, attn_k_norm.weight [head_dim]     post_attention_norm.weight, post_ffw_norm.weight [hidden]     ffn_gate.weight, ffn_up.weight [intermediate, hidden] (+ .bias)
 //   ffn_down.weight [hidden, intermediate] (+ .bias)      rope_freqs.weight [rope_dims/2] (GGUF llama3: divisors of the frequencies)
 // Every tensor with one of these names has exactly that shape when Open succeeds; whether all that a family needs are present
 // is the family's question (Require).
@@ -60,7 +60,7 @@ class ModelFile {
   const std::string& path() const { return path_; }
   // "gguf:Q4_1", "safetensors:bf16": container and the type of most weight bytes.
   const std::string& format() const { return format_; }
-  // "llama" (also Mistral), "qwen2", "qwen3"; Open refuses other architectures (architectures.h).
+  // "llama" (also Mistral), "qwen2", "qwen3", "gemma3"; Open refuses other architectures (architectures.h).
   const std::string& family() const { return family_; }
   const Hyperparameters& hyperparameters() const { return hyperparameters_; }
   // Sorted by name.
