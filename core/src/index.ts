@@ -8,4 +8,5 @@ export * from './ids.ts';
 export * from './keys/api-key.ts';
 export * from './protocol/generate.ts';
 export * from './protocol/heartbeat.ts';
+export * from './protocol/sessions.ts';
 export * from './sse/sse.ts';

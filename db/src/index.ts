@@ -8,7 +8,14 @@ export * from './queries/kv-objects.ts';
 export * from './queries/kv-sweep.ts';
 export * from './queries/kv-totals.ts';
 export * from './queries/leases.ts';
+export * from './queries/session-changes.ts';
 export * from './queries/sessions.ts';
-export * from './queries/sessions-read.ts';
+export {
+  findSession,
+  listSessions,
+  type SessionOwner,
+  type SessionPageQuery,
+  type SessionSummary,
+} from './queries/sessions-read.ts';
 export * from './queries/usage.ts';
 export * as schema from './schema.ts';

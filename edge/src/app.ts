@@ -10,6 +10,7 @@ import { chatCompletions } from './openai/routes/chat-completions.ts';
 import { completions } from './openai/routes/completions.ts';
 import { getModel, listModels } from './openai/routes/models.ts';
 import { RequestScope } from './request-scope.ts';
+import { change, fork, truncate } from './sessions/routes/change.ts';
 import { create } from './sessions/routes/create.ts';
 import { get, list, remove } from './sessions/routes/manage.ts';
 import { turns } from './sessions/routes/turns.ts';
@@ -26,7 +27,9 @@ const ROUTES: Record<string, Record<string, Handler>> = {
   '/v1/chat/completions': { POST: chatCompletions },
   '/v1/completions': { POST: completions },
   '/v1/sessions': { POST: create, GET: list },
-  '/v1/sessions/:id': { GET: get, DELETE: remove },
+  '/v1/sessions/:id': { GET: get, PATCH: change, DELETE: remove },
+  '/v1/sessions/:id/fork': { POST: fork },
+  '/v1/sessions/:id/truncate': { POST: truncate },
   '/v1/sessions/:id/turns': { POST: turns },
 };
 

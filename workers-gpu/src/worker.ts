@@ -6,6 +6,8 @@ import {
   type Heartbeat,
   namespaceOf,
   type PrefillRequest,
+  type TruncateAnswer,
+  type TruncateRequest,
   toHex,
 } from '@longshore/core';
 import { type Database, parseMasterKey } from '@longshore/db';
@@ -27,6 +29,7 @@ import { RequestGate } from './serving/request-gate.ts';
 import { postgresSessionRows } from './serving/session-rows.ts';
 import { SessionTurns } from './serving/session-turns.ts';
 import { retryAfterSeconds } from './serving/start-run.ts';
+import { truncate } from './serving/truncate.ts';
 import type { WorkerParts } from './serving/worker-parts.ts';
 import type { Logger } from './telemetry/log.ts';
 import { WorkerMetrics } from './telemetry/metrics.ts';
@@ -160,6 +163,10 @@ export class Worker {
 
   prefill(request: PrefillRequest, signal: AbortSignal, emit: Emit): Promise<void> {
     return prefill(this.parts, this.turns, request, signal, emit);
+  }
+
+  truncate(request: TruncateRequest): Promise<TruncateAnswer> {
+    return truncate(this.parts, this.turns, request);
   }
 
   private load(): Heartbeat['load'] {

@@ -1,6 +1,6 @@
 import { and, eq, inArray, isNotNull, sql } from 'drizzle-orm';
 import type { Database } from '../client.ts';
-import { kvBlocks, kvObjects } from '../schema.ts';
+import { kvBlocks, kvObjects, sessions } from '../schema.ts';
 import { byteaArray, textArray } from './arrays.ts';
 
 /**
@@ -189,8 +189,15 @@ export async function retireObjects(db: Executor, keys: readonly string[], reaso
   return rows.length;
 }
 
+/**
+ * Retires those of these tails that no session names any more; forks share one. The rows are locked by a statement of their own: of
+ * two sessions that let go of a tail at once, the later one then sees that it is the last.
+ */
 export async function retireTails(db: Executor, keys: readonly string[], reason: RetireReason): Promise<void> {
   if (keys.length === 0) return;
+  await db.execute(
+    sql`select 1 from ${kvObjects} where ${kvObjects.key} = any(${textArray(keys)}) order by ${kvObjects.key} for update`,
+  );
   await db
     .update(kvObjects)
     .set({ state: 'tombstone', retiredAt: sql`now()`, retiredReason: reason })
@@ -199,6 +206,7 @@ export async function retireTails(db: Executor, keys: readonly string[], reason:
         sql`${kvObjects.key} = any(${textArray(keys)})`,
         isNotNull(kvObjects.sessionId),
         eq(kvObjects.state, 'ready'),
+        sql`not exists (select 1 from ${sessions} where ${sessions.tailObjectKey} = ${kvObjects.key})`,
       ),
     );
 }

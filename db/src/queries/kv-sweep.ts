@@ -62,6 +62,7 @@ export async function expireSessions(db: Database, limit: number): Promise<numbe
         sealedTokens: null,
         sealedTranscript: null,
         tailObjectKey: null,
+        headHash: null,
         version: sql`${sessions.version} + 1`,
       })
       .where(

@@ -3,7 +3,7 @@ import type { Database } from '../client.ts';
 import { sessions } from '../schema.ts';
 
 /** Reads for people: never the sealed tokens or the transcript. */
-const summary = {
+export const summary = {
   id: sessions.id,
   organizationId: sessions.organizationId,
   projectId: sessions.projectId,
@@ -14,6 +14,7 @@ const summary = {
   tokenCount: sessions.tokenCount,
   turnCount: sessions.turnCount,
   version: sessions.version,
+  forkedFrom: sessions.forkedFrom,
   workerId: sessions.workerId,
   error: sessions.error,
   ttlSeconds: sessions.ttlSeconds,

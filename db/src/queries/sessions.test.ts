@@ -57,6 +57,7 @@ const commit = (sessionId: string, expectedVersion: number, tailObjectKey: strin
     sealedTokens: Uint8Array.of(1, 2, tokenCount),
     sealedTranscript: Uint8Array.of(3),
     tailObjectKey,
+    headHash: null,
     turn: {
       requestId: 'req',
       promptTokens: tokenCount,

@@ -56,6 +56,8 @@ export interface TurnCommit {
   sealedTranscript: Uint8Array;
   /** null when the tokens end on a block boundary. */
   tailObjectKey: string | null;
+  /** Chain hash of the last whole block that is stored; null when there is none. */
+  headHash: Uint8Array | null;
   turn: Omit<TurnRow, 'sessionId' | 'index' | 'workerId' | 'createdAt'>;
 }
 
@@ -88,7 +90,9 @@ export async function commitTurn(db: Database, commit: TurnCommit): Promise<numb
         turnCount: before.turnCount + 1,
         sealedTokens: commit.sealedTokens,
         sealedTranscript: commit.sealedTranscript,
+        sealedFor: null,
         tailObjectKey: commit.tailObjectKey,
+        headHash: commit.headHash,
         version,
         workerId: commit.workerId,
         lastUsedAt: sql`now()`,
@@ -100,6 +104,7 @@ export async function commitTurn(db: Database, commit: TurnCommit): Promise<numb
       sessionId: commit.sessionId,
       index: before.turnCount,
       workerId: commit.workerId,
+      tokenCount: commit.tokenCount,
     });
     if (before.tail !== null && before.tail !== commit.tailObjectKey)
       await retireTails(tx, [before.tail], 'superseded');
@@ -134,6 +139,7 @@ export async function deleteSession(db: Database, organizationId: string, id: st
         sealedTokens: null,
         sealedTranscript: null,
         tailObjectKey: null,
+        headHash: null,
         version: sql`${sessions.version} + 1`,
       })
       .where(eq(sessions.id, id));

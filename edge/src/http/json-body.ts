@@ -49,9 +49,18 @@ function decode(decoder: TextDecoder, chunk?: Uint8Array): string {
   }
 }
 
+/** As readJson; a request without a body counts as an empty object. */
+export async function readOptionalJson(request: Request): Promise<unknown> {
+  return parse(await readText(request), true);
+}
+
 /** Throws `body_too_large` beyond 8 MiB and `malformed_json`, with the place, for anything but JSON. */
 export async function readJson(request: Request): Promise<unknown> {
-  const text = await readText(request);
+  return parse(await readText(request), false);
+}
+
+function parse(text: string, isOptional: boolean): unknown {
+  if (isOptional && text.trim() === '') return {};
   try {
     return JSON.parse(text);
   } catch (cause) {

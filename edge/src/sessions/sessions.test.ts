@@ -39,6 +39,7 @@ const commit = (sessionId: string, requestId: string) =>
     sealedTokens: Uint8Array.of(1),
     sealedTranscript: Uint8Array.of(2),
     tailObjectKey: null,
+    headHash: null,
     turn: {
       requestId,
       promptTokens: 7,

@@ -38,6 +38,9 @@ export const wordAt = (seed: number, index: number): string => `w${(seed * 7919 
 export class FakeWorker {
   readonly calls: Call[] = [];
   readonly cancelled: string[] = [];
+  readonly questions: { path: string; body: Record<string, unknown> }[] = [];
+  /** Answers questions about sessions. */
+  reply: (path: string) => { status: number; body: unknown } = () => ({ status: 200, body: {} });
   fault: Fault | undefined;
   /** Milliseconds between tokens. */
   pace = 0;
@@ -96,7 +99,15 @@ export class FakeWorker {
       this.cancelled.push((json as { requestId: string }).requestId);
       return void response.writeHead(204).end();
     }
+    if (request.url?.startsWith('/sessions/')) return this.ask(request.url, json, response);
     await this.run(request.url!, json, response);
+  }
+
+  /** Questions about sessions: recorded, and answered with what the test says. */
+  private ask(path: string, json: unknown, response: ServerResponse): void {
+    this.questions.push({ path, body: json as Record<string, unknown> });
+    const { status, body } = this.reply(path);
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   }
 
   private async run(path: string, json: unknown, response: ServerResponse): Promise<void> {

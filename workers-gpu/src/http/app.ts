@@ -5,12 +5,14 @@ import {
   LongshoreError,
   prefillRequestSchema,
   toWireError,
+  truncateRequestSchema,
 } from '@longshore/core';
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import type { Worker } from '../worker.ts';
 import { bearer } from './bearer.ts';
+import { gated } from './gated.ts';
 import { readBody } from './read-body.ts';
 import { streamRequest } from './stream-request.ts';
 
@@ -60,6 +62,10 @@ export function workerApp(worker: Worker, poolToken: string): Hono {
   app.post('/cancel', async (context) => {
     const { requestId } = await readBody(context, cancelRequestSchema);
     return context.json({ cancelled: worker.parts.gate.cancel(requestId) });
+  });
+  app.post('/sessions/truncate', async (context) => {
+    const request = await readBody(context, truncateRequestSchema);
+    return context.json(await gated(worker, request, () => worker.truncate(request)));
   });
   app.get('/stats', (context) => context.json(worker.stats()));
   app.get('/metrics', async (context) =>

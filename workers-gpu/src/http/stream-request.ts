@@ -2,6 +2,7 @@ import { type GenerateEvent, LongshoreError, toWireError } from '@longshore/core
 import type { Emit } from '../serving/generate.ts';
 import type { Worker } from '../worker.ts';
 import { EventStream } from './event-stream.ts';
+import { requireModel } from './gated.ts';
 
 interface StreamedRequest {
   requestId: string;
@@ -20,12 +21,8 @@ export async function streamRequest(
   clientGone: AbortSignal,
   serve: (signal: AbortSignal, emit: Emit) => Promise<void>,
 ): Promise<Response> {
-  const { gate, modelId, log, now, wallClock } = worker.parts;
-  if (request.model !== modelId) {
-    throw new LongshoreError('model_not_found', `This worker serves ${modelId}, not ${request.model}.`, {
-      param: 'model',
-    });
-  }
+  const { gate, log, now, wallClock } = worker.parts;
+  requireModel(worker, request.model);
   const startedAt = now();
   const controller = gate.enter(request.requestId);
   const stream = new EventStream((reason) => controller.abort(reason));

@@ -164,6 +164,7 @@ test("a turn's tail that fails at any call, or is never committed, is swept; a c
         sealedTokens: new Uint8Array(1),
         sealedTranscript: new Uint8Array(1),
         tailObjectKey: objectKey,
+        headHash: null,
         turn: {
           requestId: 'r',
           promptTokens: 1,

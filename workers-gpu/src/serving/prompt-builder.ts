@@ -1,4 +1,4 @@
-import { LongshoreError, type PromptInput } from '@longshore/core';
+import { type ChatMessage, LongshoreError, type PromptInput } from '@longshore/core';
 import {
   appendMessages,
   appendText,
@@ -36,6 +36,13 @@ export class PromptBuilder {
     const rendered = this.rendered(EMPTY_TRANSCRIPT, input, generate);
     const tokens = await this.text.tokenizer.encode(rendered.text, input.kind === 'text' ? 'text' : 'template');
     if (tokens.length === 0) throw new LongshoreError('invalid_request', 'The prompt is empty.', { param: 'prompt' });
+    return { tokens, rendered, sharedTokens: 0 };
+  }
+
+  /** Messages as a session holds them: rendered and tokenized from the start, with no answer opened. */
+  async renderAll(messages: readonly ChatMessage[]): Promise<BuiltPrompt> {
+    const rendered = appendMessages(EMPTY_TRANSCRIPT, messages, this.render, false);
+    const tokens = await this.text.tokenizer.encode(rendered.text, 'template');
     return { tokens, rendered, sharedTokens: 0 };
   }
 

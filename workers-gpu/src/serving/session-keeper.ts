@@ -17,7 +17,11 @@ export interface KeptKv {
   /** Tokens that a later turn can restore. */
   keptTokens: number;
   tailObjectKey: string | null;
+  /** Chain hash of the last whole block among them. */
+  headHash: Uint8Array | null;
 }
+
+export const NOTHING_KEPT: KeptKv = { keptTokens: 0, tailObjectKey: null, headHash: null };
 
 /** Puts all of a session's KV into the store: whole blocks into the shared chain, the partial last one under the session. */
 export class SessionKeeper {
@@ -57,8 +61,9 @@ export class SessionKeeper {
       this.storeTail(held, tenant, sessionId, wholeBlocks),
     ]);
     const whole = stored === wholeBlocks;
-    if (!whole || tail === undefined) return { keptTokens: stored * BLOCK_TOKENS, tailObjectKey: null };
-    return { keptTokens: held.endToken, tailObjectKey: tail.objectKey };
+    const headHash = stored === 0 ? null : held.sequence.chain.parentOf(stored);
+    if (!whole || tail === undefined) return { keptTokens: stored * BLOCK_TOKENS, tailObjectKey: null, headHash };
+    return { keptTokens: held.endToken, tailObjectKey: tail.objectKey, headHash };
   }
 
   /** How many leading blocks the directory knows in the end. Blocks that were only resident so far are published now. */

@@ -1,9 +1,10 @@
 import { type FinishReason, LongshoreError, toHex } from '@longshore/core';
 import type { SessionRow } from '@longshore/db';
 import type { Transcript } from '../domain/transcript.ts';
+import { withMark } from '../domain/turn-marks.ts';
 import type { TenantKeys } from '../kv/index.ts';
 import type { PublishTrack } from './publish-track.ts';
-import { type HeldKv, type KeptKv, SessionKeeper } from './session-keeper.ts';
+import { type HeldKv, type KeptKv, NOTHING_KEPT, SessionKeeper } from './session-keeper.ts';
 import { openSession, type SessionState, sealSession } from './session-state.ts';
 import type { WorkerParts } from './worker-parts.ts';
 
@@ -86,15 +87,18 @@ export class SessionTurns {
     const namespace = toHex(this.parts.kv.namespace);
     const before = keptBefore(state, namespace, record.sharedTokens);
     const stored = held === undefined ? before : await this.store(state.id, tenant, held);
-    const { keptTokens, tailObjectKey } = stored.keptTokens >= before.keptTokens ? stored : before;
+    const { keptTokens, tailObjectKey, headHash } = stored.keptTokens >= before.keptTokens ? stored : before;
+    const { tokens, transcript } = record;
+    const marks = withMark(state.marks, record.sharedTokens, tokens.length, transcript);
     const version = await this.parts.sessions.commit({
       organizationId: tenant.organizationId,
       sessionId: state.id,
       expectedVersion: state.version,
       workerId: this.parts.workerId,
-      tokenCount: record.tokens.length,
-      ...sealSession(state.id, tenant, { tokens: record.tokens, transcript: record.transcript, keptTokens, namespace }),
+      tokenCount: tokens.length,
+      ...sealSession(state.id, tenant, { tokens, transcript, marks, keptTokens, namespace }),
       tailObjectKey,
+      headHash,
       turn: {
         requestId: record.requestId,
         promptTokens: record.promptTokens,
@@ -123,7 +127,7 @@ export class SessionTurns {
       .store(held.kv, tenant, sessionId, held.track)
       .finally(() => this.keeper.release(held.kv));
     const { promise: timeout, resolve } = Promise.withResolvers<KeptKv>();
-    const timer = setTimeout(() => resolve({ keptTokens: 0, tailObjectKey: null }), STORE_TIMEOUT_MS);
+    const timer = setTimeout(() => resolve(NOTHING_KEPT), STORE_TIMEOUT_MS);
     try {
       return await Promise.race([stored, timeout]);
     } finally {
@@ -134,6 +138,6 @@ export class SessionTurns {
 
 /** An earlier tail is whole or useless: it only counts where the tokens up to its end are still the session's. */
 function keptBefore(state: SessionState, namespace: string, sharedTokens: number): KeptKv {
-  if (state.namespace !== namespace || state.keptTokens > sharedTokens) return { keptTokens: 0, tailObjectKey: null };
-  return { keptTokens: state.keptTokens, tailObjectKey: state.tailObjectKey };
+  if (state.namespace !== namespace || state.keptTokens > sharedTokens) return NOTHING_KEPT;
+  return { keptTokens: state.keptTokens, tailObjectKey: state.tailObjectKey, headHash: state.headHash };
 }

@@ -89,6 +89,18 @@ export class HttpWorkers implements WorkersPort {
     }
   }
 
+  /** POSTs JSON and returns the JSON answer. Throws LongshoreError for a refusal, WorkerLost when no answer comes. */
+  async ask(worker: PickedWorker, path: string, body: unknown, signal: AbortSignal): Promise<unknown> {
+    try {
+      const response = await this.post(worker, path, body, signal);
+      if (!response.ok) throw await refusal(response, worker.workerId);
+      return await response.json();
+    } catch (cause) {
+      if (cause instanceof Error && (cause.name === 'LongshoreError' || cause.name === 'WorkerLost')) throw cause;
+      throw new WorkerLost(worker.workerId, 'did not answer', cause);
+    }
+  }
+
   async cancel(worker: PickedWorker, requestId: string): Promise<void> {
     try {
       const response = await this.post(worker, '/cancel', { requestId }, AbortSignal.timeout(CANCEL_TIMEOUT_MS));

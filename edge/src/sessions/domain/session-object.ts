@@ -8,6 +8,7 @@ export interface SessionRecord {
   tokenCount: number;
   turnCount: number;
   workerId: string | null;
+  forkedFrom: string | null;
   error: string | null;
   ttlSeconds: number;
   pinned: boolean;
@@ -30,6 +31,7 @@ export function sessionObject(session: SessionRecord) {
     token_count: session.tokenCount,
     turn_count: session.turnCount,
     worker_id: session.workerId,
+    forked_from: session.forkedFrom,
     error: session.error,
     ttl_seconds: session.ttlSeconds,
     pinned: session.pinned,

@@ -26,17 +26,20 @@ export function inputOf(body: z.infer<z.ZodObject<typeof inputFields>>): PromptI
   return typeof input === 'string' ? { kind: 'text', text: input } : { kind: 'tokens', tokens: input! };
 }
 
+export const labelField = z.string().min(1).max(200);
+export const metadataField = z
+  .record(z.string().min(1).max(64), z.string().max(512))
+  .refine((entries) => Object.keys(entries).length <= 16, 'must have at most 16 entries');
+export const ttlField = z.number().int().min(MIN_TTL_SECONDS).max(MAX_TTL_SECONDS);
+
 const createSchema = z.strictObject({
   ...inputFields,
   model,
   cache,
   stream: z.boolean().nullish(),
-  label: z.string().min(1).max(200).nullish(),
-  metadata: z
-    .record(z.string().min(1).max(64), z.string().max(512))
-    .refine((entries) => Object.keys(entries).length <= 16, 'must have at most 16 entries')
-    .nullish(),
-  ttl_seconds: z.number().int().min(MIN_TTL_SECONDS).max(MAX_TTL_SECONDS).nullish(),
+  label: labelField.nullish(),
+  metadata: metadataField.nullish(),
+  ttl_seconds: ttlField.nullish(),
 });
 
 export interface CreateSession {

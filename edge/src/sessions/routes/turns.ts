@@ -1,5 +1,3 @@
-import { LongshoreError } from '@longshore/core';
-import type { SessionSummary } from '@longshore/db';
 import type { Context } from 'hono';
 import { requireModel, requireScope } from '../../auth/domain/access.ts';
 import type { EdgeEnvironment } from '../../environment.ts';
@@ -10,17 +8,8 @@ import { answer } from '../../openai/answers.ts';
 import { chatFormat } from '../../openai/domain/chat-format.ts';
 import { generateRequest } from '../../openai/generate-request.ts';
 import { requireSession } from '../find.ts';
+import { requireReady } from '../ready.ts';
 import { parseTurn } from '../requests/turn.ts';
-
-function requireReady({ status, error }: SessionSummary): void {
-  if (status === 'ready') return;
-  throw new LongshoreError(
-    'conflict',
-    status === 'creating'
-      ? 'The session is still being prefilled. Wait until its status is "ready".'
-      : `The session cannot be resumed: its prefill failed (${error ?? 'no reason recorded'}). Create another.`,
-  );
-}
 
 /** POST /v1/sessions/:id/turns: resume with what is new, and answer as a chat completion does. */
 export async function turns(c: Context<EdgeEnvironment>): Promise<Response> {
