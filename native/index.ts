@@ -114,6 +114,20 @@ export interface EncodedLayers {
   rawBytes: number;
 }
 
+/** A whole sealed object (docs/design/0001-stored-block-format.md), its header already verified by the caller. */
+export interface SealedLayers {
+  /** The object's bytes. Opened in place: theirs is garbage afterwards, and nobody may touch them until the call has ended. */
+  bytes: Uint8Array;
+  /** Leading bytes that every section's seal authenticates. */
+  additionalBytes: number;
+  /** AES-256 key. */
+  key: Uint8Array;
+  /** 12 bytes. */
+  nonceBase: Uint8Array;
+  /** By layer: offset from the object's first byte, stored bytes with the tag, CRC-32 of the stored bytes. */
+  sections: Uint32Array;
+}
+
 export interface Engine {
   readonly info: ModelInfo;
   /**
@@ -137,6 +151,19 @@ export interface Engine {
     codec: Codec,
     layers: Uint8Array[],
     firstToken: number,
+    lastTokens?: number,
+  ): Promise<void>;
+  /**
+   * Verifies checksums and seals of a whole object, then decodes and writes the blocks that follow its first `skip`, all on native
+   * threads and without copies. `firstToken` is that of blocks[0]. Rejects with "corrupt" before anything is written when a section is
+   * not what its checksum and seal say; with "unsupported" where this Node shows no OpenSSL. No running step may touch these blocks.
+   */
+  importSealed(
+    blocks: Uint32Array,
+    codec: Codec,
+    sealed: SealedLayers,
+    firstToken: number,
+    skip: number,
     lastTokens?: number,
   ): Promise<void>;
   stats(): EngineStats;

@@ -6,9 +6,11 @@
 #include <map>
 #include <thread>
 
+#include "addon/openssl_cipher.h"
 #include "addon/session.h"
 #include "addon/values.h"
 #include "engine/formats/weights.h"
+#include "engine/kv/object.h"
 
 namespace longshore {
 namespace {
@@ -212,6 +214,25 @@ class ImportCall : public Call {
   std::vector<Section> sections_;
 };
 
+class ImportSealedCall : public Call {
+ public:
+  ImportSealedCall(Napi::Env env, const OpenEngine& open, KvRange range, uint32_t skip, SealedObject object)
+      : Call(env), open_(open), range_(std::move(range)), skip_(skip), object_(std::move(object)) {}
+  Status Run(const std::atomic<int32_t>&) override {
+    const SectionCipher* cipher = OpenSslCipher();
+    if (!cipher) return {Code::kUnsupported, "this Node shows no OpenSSL: open the sections with node:crypto and use importBlocks"};
+    if (Status status = CheckRange(range_, open_.options.kv_blocks); !status.ok()) return status;
+    return ImportSealed(open_.session->engine(), range_, skip_, open_.shape(), object_, *cipher, open_.transfer_threads());
+  }
+  Napi::Value Answer(Napi::Env env) override { return env.Undefined(); }
+
+ private:
+  OpenEngine open_;
+  KvRange range_;
+  uint32_t skip_;
+  SealedObject object_;  // bytes: of the caller's buffer, which kept keeps
+};
+
 class CloseCall : public Call {
  public:
   using Call::Call;
@@ -234,7 +255,8 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "Engine",
                        {InstanceMethod("step", &EngineObject::Step), InstanceMethod("exportBlocks", &EngineObject::ExportBlocks),
-                        InstanceMethod("importBlocks", &EngineObject::ImportBlocks), InstanceMethod("stats", &EngineObject::Stats),
+                        InstanceMethod("importBlocks", &EngineObject::ImportBlocks),
+                        InstanceMethod("importSealed", &EngineObject::ImportSealed), InstanceMethod("stats", &EngineObject::Stats),
                         InstanceMethod("close", &EngineObject::Close)});
   }
 
@@ -292,6 +314,17 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
       KvRange range = ReadRange(info[0], info[1], info[3], info[4]);
       std::vector<Section> sections = ReadSections(info[2]);
       return Run(info, Session::kTransfers, std::make_unique<ImportCall>(info.Env(), open_, std::move(range), std::move(sections)));
+    });
+  }
+
+  Napi::Value ImportSealed(const Napi::CallbackInfo& info) {
+    return Promised(info.Env(), [&] {
+      RefuseWhenClosed();
+      KvRange range = ReadRange(info[0], info[1], info[3], info[5]);
+      const uint32_t skip = static_cast<uint32_t>(ReadInteger(info[4], "skip", kMaxObjectBlocks));
+      auto call = std::make_unique<ImportSealedCall>(info.Env(), open_, std::move(range), skip, ReadSealed(info[2]));
+      call->Keep(info[2].As<Napi::Object>().Get("bytes"));
+      return Run(info, Session::kTransfers, std::move(call));
     });
   }
 

@@ -165,6 +165,29 @@ inline std::vector<Section> ReadSections(const Napi::Value& value) {
   return sections;
 }
 
+// Views into the caller's buffer, which must stay as it is until the call has ended.
+inline SealedObject ReadSealed(const Napi::Value& value) {
+  const Napi::Object object = ReadObject(value, "sealed");
+  const auto bytes_of = [&](const char* name) {
+    const Napi::Value member = object.Get(name);
+    if (!member.IsTypedArray() || member.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) Refuse(std::string(name) + " must be a Uint8Array");
+    Napi::Uint8Array array = member.As<Napi::Uint8Array>();
+    return std::span<uint8_t>(array.Data(), array.ByteLength());
+  };
+  SealedObject sealed;
+  sealed.bytes = bytes_of("bytes");
+  sealed.additional_bytes = static_cast<uint32_t>(ReadInteger(object.Get("additionalBytes"), "additionalBytes"));
+  if (sealed.additional_bytes > sealed.bytes.size()) Refuse("additionalBytes must lie inside the object");
+  const auto key = bytes_of("key"), nonce = bytes_of("nonceBase");
+  if (key.size() != sealed.key.size() || nonce.size() != sealed.nonce_base.size()) Refuse("key must have 32 bytes and nonceBase 12");
+  std::copy(key.begin(), key.end(), sealed.key.begin());
+  std::copy(nonce.begin(), nonce.end(), sealed.nonce_base.begin());
+  const std::vector<uint32_t> table = ReadU32Array(object.Get("sections"), "sections");
+  if (table.size() % 3 != 0) Refuse("sections must hold offset, bytes and crc32 of each layer");
+  for (size_t i = 0; i < table.size(); i += 3) sealed.sections.push_back({table[i], table[i + 1], table[i + 2]});
+  return sealed;
+}
+
 template <typename T>
 inline Napi::Array ToArray(Napi::Env env, const std::vector<T>& values) {
   Napi::Array array = Napi::Array::New(env, values.size());

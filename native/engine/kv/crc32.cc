@@ -31,9 +31,16 @@ uint32_t LoadLittleEndian(const uint8_t* p) {
 }  // namespace
 
 uint32_t Crc32(std::span<const uint8_t> bytes, uint32_t crc) {
+  static const bool folds = internal::Crc32Folds();
   crc = ~crc;
   const uint8_t* p = bytes.data();
   size_t left = bytes.size();
+  if (folds && left >= internal::kCrc32FoldMinimum) {
+    const size_t folded = left & ~size_t{15};
+    crc = internal::Crc32Fold(crc, p, folded);
+    p += folded;
+    left -= folded;
+  }
   for (; left >= 8; left -= 8, p += 8) {
     const uint32_t a = LoadLittleEndian(p) ^ crc;
     const uint32_t b = LoadLittleEndian(p + 4);

@@ -100,30 +100,60 @@ Result<std::vector<Section>> ExportBlocks(const Engine& engine, const KvRange& r
   return sections;
 }
 
+namespace {
+
+// Decodes and writes one layer's blocks from `in`, which holds at least SectionBytes of them.
+Status ImportLayer(Engine* engine, const KvRange& range, const KvShape& shape, uint32_t layer, const uint8_t* in) {
+  const size_t block_bytes = shape.RawBytes(kBlockTokens);
+  const auto scratch = range.codec == KvCodec::kRaw ? nullptr : Allocate(block_bytes);
+  if (range.codec != KvCodec::kRaw && !scratch) return OutOfMemory(block_bytes);
+  for (size_t i = 0; i < range.blocks.size(); i++) {
+    const uint32_t tokens = range.tokens(i);
+    const KvCodec codec = BlockCodec(range.codec, range.first_token, i);
+    const size_t raw = shape.RawBytes(tokens), encoded = EncodedBlockBytes(codec, shape, tokens);
+    if (codec != KvCodec::kRaw) DecodeBlock(codec, shape, tokens, {in, encoded}, {scratch.get(), raw});
+    if (Status written = engine->WriteBlock(range.blocks[i], layer, tokens, {codec == KvCodec::kRaw ? in : scratch.get(), raw}); !written.ok()) return written;
+    in += encoded;
+  }
+  return Status::Ok();
+}
+
+Status CheckLayers(size_t sections, uint32_t layers) {
+  if (sections == layers) return Status::Ok();
+  return {Code::kCorrupt, "KV blocks: " + std::to_string(sections) + " sections for " + std::to_string(layers) + " layers"};
+}
+
+}  // namespace
+
 Status ImportBlocks(Engine* engine, const KvRange& range, const KvShape& shape, std::span<const Section> sections, uint32_t threads) {
   if (Status status = CheckShape(shape); !status.ok()) return status;
   const uint32_t layers = engine->info().layers;
   const uint64_t bytes = SectionBytes(range, shape);
-  if (sections.size() != layers) return {Code::kCorrupt, "KV blocks: " + std::to_string(sections.size()) + " sections for " + std::to_string(layers) + " layers"};
+  if (Status status = CheckLayers(sections.size(), layers); !status.ok()) return status;
   for (const Section& section : sections) {
     if (section.size != bytes) {
       return {Code::kCorrupt, "KV blocks: a section of " + std::to_string(section.size) + " bytes where shape and codec need " + std::to_string(bytes)};
     }
   }
-  return ForEachLayer(layers, threads, [&](uint32_t layer) -> Status {
-    const size_t block_bytes = shape.RawBytes(kBlockTokens);
-    const auto scratch = range.codec == KvCodec::kRaw ? nullptr : Allocate(block_bytes);
-    if (range.codec != KvCodec::kRaw && !scratch) return OutOfMemory(block_bytes);
-    const uint8_t* in = sections[layer].data.get();
-    for (size_t i = 0; i < range.blocks.size(); i++) {
-      const uint32_t tokens = range.tokens(i);
-      const KvCodec codec = BlockCodec(range.codec, range.first_token, i);
-      const size_t raw = shape.RawBytes(tokens), encoded = EncodedBlockBytes(codec, shape, tokens);
-      if (codec != KvCodec::kRaw) DecodeBlock(codec, shape, tokens, {in, encoded}, {scratch.get(), raw});
-      if (Status written = engine->WriteBlock(range.blocks[i], layer, tokens, {codec == KvCodec::kRaw ? in : scratch.get(), raw}); !written.ok()) return written;
-      in += encoded;
-    }
-    return Status::Ok();
+  return ForEachLayer(layers, threads, [&](uint32_t layer) { return ImportLayer(engine, range, shape, layer, sections[layer].data.get()); });
+}
+
+Status ImportSealed(Engine* engine, const KvRange& range, uint32_t skip, const KvShape& shape, const SealedObject& object,
+                    const SectionCipher& cipher, uint32_t threads) {
+  if (Status status = CheckShape(shape); !status.ok()) return status;
+  const uint32_t layers = engine->info().layers;
+  if (Status status = CheckLayers(object.sections.size(), layers); !status.ok()) return status;
+  if (range.first_token / kBlockTokens < skip) return {Code::kInvalidArgument, "KV blocks: more blocks to skip than lie before the first"};
+  const uint32_t object_first = range.first_token - skip * kBlockTokens;
+  uint64_t before = 0;
+  for (uint32_t i = 0; i < skip; i++) before += EncodedBlockBytes(BlockCodec(range.codec, object_first, i), shape, kBlockTokens);
+  const uint64_t needed = before + SectionBytes(range, shape);
+  if (Status opened = ForEachLayer(layers, threads, [&](uint32_t layer) { return OpenSection(cipher, object, layer); }); !opened.ok()) return opened;
+  for (uint32_t layer = 0; layer < layers; layer++) {
+    if (OpenedSection(object, layer).size() < needed) return {Code::kCorrupt, "stored KV: a section is shorter than its blocks"};
+  }
+  return ForEachLayer(layers, threads, [&](uint32_t layer) {
+    return ImportLayer(engine, range, shape, layer, OpenedSection(object, layer).data() + before);
   });
 }
 

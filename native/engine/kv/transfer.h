@@ -8,6 +8,7 @@
 
 #include "engine/engine.h"
 #include "engine/kv/codec.h"
+#include "engine/kv/seal.h"
 #include "engine/status.h"
 
 namespace longshore {
@@ -41,5 +42,11 @@ Result<std::vector<Section>> ExportBlocks(const Engine& engine, const KvRange& r
 
 // The reverse. kCorrupt, before anything is written, unless there is one section of exactly SectionBytes per layer.
 Status ImportBlocks(Engine* engine, const KvRange& range, const KvShape& shape, std::span<const Section> sections, uint32_t threads);
+
+// Opens a stored object's sections in place, every one of them, and only then imports the blocks behind its first `skip`;
+// range.first_token is that of range.blocks[0]. kCorrupt, before anything is written, when a section is not what its checksum and
+// seal say, or too short for these blocks.
+Status ImportSealed(Engine* engine, const KvRange& range, uint32_t skip, const KvShape& shape, const SealedObject& object,
+                    const SectionCipher& cipher, uint32_t threads);
 
 }  // namespace longshore

@@ -11,7 +11,7 @@ import type { TenantKeys } from './tenant-keys.ts';
  */
 
 /** What the store needs of the engine. */
-export type KvEngine = Pick<Engine, 'exportBlocks' | 'importBlocks'>;
+export type KvEngine = Pick<Engine, 'exportBlocks' | 'importBlocks'> & Partial<Pick<Engine, 'importSealed'>>;
 
 /** Shape of the stored KV; with the tenant and the tokens it decides every stored byte. */
 export interface KvShape {
@@ -33,12 +33,21 @@ export interface LookupRequest {
 export interface RestoreRequest {
   tenant: TenantKeys;
   slice: ObjectSlice;
-  /** One physical block for each wanted block. No step may touch them until the outcome is there. */
+  /** One physical block for each wanted block. */
   physicalBlocks: Uint32Array;
+  /**
+   * Asked once, with the wanted blocks [first, end), when everything is read and before the engine is written: the first block that is
+   * still wanted (those before it were computed meanwhile), undefined when none is. No step may touch the blocks from there on until
+   * the outcome is there. Default: all are.
+   */
+  claim?: (firstBlock: number, endBlock: number) => number | undefined;
+  /** Hears of every piece read, in stored bytes. */
+  onBytes?: (bytes: number) => void;
   signal?: AbortSignal;
 }
 
 export interface Restored {
+  /** The last ones of those wanted, as many as were claimed. */
   blocks: number;
   /** Stored bytes read. */
   bytes: number;
@@ -114,10 +123,8 @@ export interface StoredTail {
   storedBytes: number;
 }
 
-export type GetTailRequest = Omit<TailRequest, 'sessionId' | 'ttlSeconds'> & {
-  objectKey: string;
-  signal?: AbortSignal;
-};
+export type GetTailRequest = Omit<TailRequest, 'sessionId' | 'ttlSeconds'> &
+  Pick<RestoreRequest, 'claim' | 'signal'> & { objectKey: string };
 
 /** The right to compute a chain from its first missing block on; renewed by itself until released or lost. */
 export interface Lease {

@@ -1,7 +1,7 @@
 import { BLOCK_TOKENS, type Codec, equalBytes, type ObjectHeader } from '@longshore/core';
 import { EngineError } from '@longshore/native';
 import type { BufferPool } from './buffer-pool.ts';
-import { blocksInSection, encodedBlockBytes, type SectionRange } from './domain/section-layout.ts';
+import { blocksInSection, encodedBlockBytes } from './domain/section-layout.ts';
 import { contradictsSlice, type ObjectSlice } from './domain/slices.ts';
 import { faultOf, Mismatch, UnknownKey } from './fault.ts';
 import type {
@@ -39,50 +39,54 @@ export interface RestorerOptions {
 }
 
 /** One object to be read, and where it goes. */
-interface Reading {
+interface Reading extends Pick<RestoreRequest, 'claim' | 'onBytes' | 'signal'> {
   tenant: TenantKeys;
   key: string;
   storedBytes: number;
   blocksInObject: number;
+  /** Place of the first wanted block in the object, and in the chain. */
+  indexInObject: number;
+  firstBlock: number;
   codec: Codec;
+  /** Plain bytes of each section. */
   sectionBytes: number;
-  wanted: SectionRange;
   contradiction: (header: ObjectHeader) => string | undefined;
   physicalBlocks: Uint32Array;
-  firstToken: number;
   /** Of the last block. */
   lastTokens: number;
-  signal: AbortSignal | undefined;
 }
 
 /** Reads, verifies and imports stored objects. An object that contradicts itself or its chain is quarantined, never imported. */
 export class Restorer {
   private readonly options: RestorerOptions;
   private readonly slots = new Slots(CONCURRENT_READS, MAX_WAITING_READS);
+  /** The engine said that it cannot open seals here: they are opened in this process, by node:crypto. */
+  private withoutNativeSeal = false;
 
   constructor(options: RestorerOptions) {
     this.options = options;
   }
 
   restore(request: RestoreRequest): Promise<Outcome<Restored>> {
-    const { tenant, slice, physicalBlocks, signal } = request;
+    const { tenant, slice, physicalBlocks, claim, onBytes, signal } = request;
     if (physicalBlocks.length !== slice.hashes.length)
       throw new RangeError('restore needs a physical block for each wanted block');
     const { shape } = this.options;
     const objectFirstBlock = slice.firstBlock - slice.indexInObject;
-    const range = (first: number, count: number) => blocksInSection(shape, shape.codec, objectFirstBlock, first, count);
     return this.read({
       tenant,
       key: slice.key,
       storedBytes: slice.storedBytes,
       blocksInObject: slice.objectBlocks,
+      indexInObject: slice.indexInObject,
+      firstBlock: slice.firstBlock,
       codec: shape.codec,
-      sectionBytes: range(0, slice.objectBlocks).end,
-      wanted: range(slice.indexInObject, slice.hashes.length),
+      sectionBytes: blocksInSection(shape, shape.codec, objectFirstBlock, 0, slice.objectBlocks).end,
       contradiction: (header) => contradictsSlice(slice, header),
       physicalBlocks,
-      firstToken: slice.firstBlock * BLOCK_TOKENS,
       lastTokens: BLOCK_TOKENS,
+      claim,
+      onBytes,
       signal,
     });
   }
@@ -143,13 +147,14 @@ export class Restorer {
         key: objectKey,
         storedBytes: found.storedBytes,
         blocksInObject: 1,
+        indexInObject: 0,
+        firstBlock: firstToken / BLOCK_TOKENS,
         codec: 'raw',
         sectionBytes,
-        wanted: { start: 0, end: sectionBytes },
         contradiction: (header) => contradictsTail(request, header, namespace),
         physicalBlocks: Uint32Array.of(request.physicalBlock),
-        firstToken,
         lastTokens: tokenCount,
+        claim: request.claim,
         signal: request.signal,
       });
     } catch (error) {
@@ -164,13 +169,13 @@ export class Restorer {
       if (!turn) return this.fault(failed('overloaded', 'too many restores wait').fault);
       release = await turn;
       const startedAt = this.options.now();
-      await this.readAndImport(reading);
+      const blocks = await this.readAndImport(reading);
       const ms = this.options.now() - startedAt;
       const { stats } = this.options;
-      stats.restoredBlocks += reading.physicalBlocks.length;
+      stats.restoredBlocks += blocks;
       stats.restoredBytes += reading.storedBytes;
       stats.restoreMs += ms;
-      return done({ blocks: reading.physicalBlocks.length, bytes: reading.storedBytes, ms });
+      return done({ blocks, bytes: reading.storedBytes, ms });
     } catch (error) {
       const fault = faultOf(error);
       if (fault.kind === 'quarantined' || fault.kind === 'missing') await this.quarantine(reading, fault.message);
@@ -180,38 +185,78 @@ export class Restorer {
     }
   }
 
-  private async readAndImport(reading: Reading): Promise<void> {
-    let layers: Uint8Array[];
-    try {
-      layers = await this.open(reading, reading.tenant);
-    } catch (error) {
-      if (!(error instanceof UnknownKey)) throw error;
-      const fresh = await this.options.tenants.get(reading.tenant.organizationId, true);
-      if (!fresh.ok) throw error;
-      layers = await this.open(reading, fresh.value);
-    }
-    const { physicalBlocks, codec, firstToken, lastTokens } = reading;
-    try {
-      await this.options.engine.importBlocks(physicalBlocks, codec, layers, firstToken, lastTokens);
-    } catch (cause) {
-      if (cause instanceof EngineError && cause.code === 'corrupt') throw new Mismatch(cause.message, { cause });
-      throw cause;
-    }
-  }
-
-  private async open(reading: Reading, tenant: TenantKeys): Promise<Uint8Array[]> {
+  /** Resolves to the number of blocks that were still wanted and now hold their KV. */
+  private async readAndImport(reading: Reading): Promise<number> {
     const { namespace, shape, buffers } = this.options;
     // Also what bounds the allocation, whatever the directory says.
     if (reading.storedBytes !== sealedObjectBytes(reading.blocksInObject, shape.layers, reading.sectionBytes))
       throw new Mismatch('Stored KV object refused: its size in the directory is not that of its blocks.');
     const bytes = buffers.take(reading.storedBytes);
-    const reader = new SealedObjectReader(bytes, { ...reading, namespace, shape, keys: tenant.byId });
-    const onProgress = (filled: number) => reader.advance(filled);
-    await this.options.objects.readInto(reading.key, bytes, { signal: reading.signal, onProgress });
-    if (!reader.complete) throw new Mismatch('Stored KV object refused: it is incomplete.');
+    const readerFor = (tenant: TenantKeys) =>
+      new SealedObjectReader(bytes, { ...reading, namespace, shape, keys: tenant.byId });
+    const reader = await this.fill(bytes, reading, readerFor);
+    const endBlock = reading.firstBlock + reading.physicalBlocks.length;
+    const from = reading.claim === undefined ? reading.firstBlock : reading.claim(reading.firstBlock, endBlock);
+    if (from !== undefined) await this.import(reading, from - reading.firstBlock, reader);
     // Only now: a read that failed may still be filling the buffer.
     buffers.give(bytes);
-    return reader.layers;
+    return from === undefined ? 0 : endBlock - from;
+  }
+
+  /** Reads the whole object; its header is verified on the way. A key that this worker does not know yet is asked for once. */
+  private async fill(
+    bytes: Buffer,
+    reading: Reading,
+    readerFor: (tenant: TenantKeys) => SealedObjectReader,
+  ): Promise<SealedObjectReader> {
+    let reader = readerFor(reading.tenant);
+    let heard = 0;
+    let unknownKey: UnknownKey | undefined;
+    const advance = (filled: number) => {
+      reading.onBytes?.(filled - heard);
+      heard = filled;
+      if (unknownKey !== undefined) return;
+      try {
+        reader.advance(filled);
+      } catch (error) {
+        if (!(error instanceof UnknownKey)) throw error;
+        unknownKey = error;
+      }
+    };
+    await this.options.objects.readInto(reading.key, bytes, { signal: reading.signal, onProgress: advance });
+    if (unknownKey !== undefined) {
+      const fresh = await this.options.tenants.get(reading.tenant.organizationId, true);
+      if (!fresh.ok) throw unknownKey;
+      reader = readerFor(fresh.value);
+      reader.advance(bytes.length);
+    }
+    return reader;
+  }
+
+  /** Writes all wanted blocks but the first `leave` into the engine. */
+  private async import(reading: Reading, leave: number, reader: SealedObjectReader): Promise<void> {
+    const { engine, shape } = this.options;
+    const { codec, lastTokens } = reading;
+    const physicalBlocks = reading.physicalBlocks.subarray(leave);
+    const firstToken = (reading.firstBlock + leave) * BLOCK_TOKENS;
+    const skip = reading.indexInObject + leave;
+    try {
+      if (engine.importSealed !== undefined && !this.withoutNativeSeal) {
+        return await engine.importSealed(physicalBlocks, codec, reader.sealed(), firstToken, skip, lastTokens);
+      }
+    } catch (cause) {
+      if (!(cause instanceof EngineError) || cause.code !== 'unsupported') throw mismatchOf(cause);
+      this.withoutNativeSeal = true;
+    }
+    const objectFirst = reading.firstBlock - reading.indexInObject;
+    const { start, end } =
+      physicalBlocks.length === reading.blocksInObject
+        ? { start: 0, end: reading.sectionBytes }
+        : blocksInSection(shape, codec, objectFirst, skip, physicalBlocks.length);
+    const sections = reader.openSections().map((section) => section.subarray(start, end));
+    await engine.importBlocks(physicalBlocks, codec, sections, firstToken, lastTokens).catch((cause: unknown) => {
+      throw mismatchOf(cause);
+    });
   }
 
   private async quarantine(reading: Reading, reason: string): Promise<void> {
@@ -227,6 +272,11 @@ export class Restorer {
     this.options.onFault(fault);
     return { ok: false, fault };
   }
+}
+
+/** What the engine calls corrupt is the object's fault. */
+function mismatchOf(cause: unknown): unknown {
+  return cause instanceof EngineError && cause.code === 'corrupt' ? new Mismatch(cause.message, { cause }) : cause;
 }
 
 function contradictsTail(request: GetTailRequest, header: ObjectHeader, namespace: Uint8Array): string | undefined {

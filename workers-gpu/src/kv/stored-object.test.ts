@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { type Codec, fromHex, type KvDtype, peekHeaderBytes, toHex } from '@longshore/core';
 import { encodedBlockBytes } from './domain/section-layout.ts';
+import { Mismatch } from './fault.ts';
 import { SealedObjectReader, sealObject } from './stored-object.ts';
 
 /** The golden objects were sealed by test/golden/make_kv_object.ts, not by this package. */
@@ -53,7 +54,6 @@ function readerOf(object: GoldenObject, bytes: Uint8Array): SealedObjectReader {
     codec: object.codec,
     storedBytes: bytes.length,
     sectionBytes: length,
-    wanted: { start: 0, end: length },
     keys: new Map([[object.key_id, key]]),
     contradiction: () => undefined,
   });
@@ -72,16 +72,12 @@ for (const object of sealedOnes) {
   test(`opens the golden object ${object.file}, whole and byte by byte as it arrives`, () => {
     const whole = readerOf(object, bytes);
     whole.advance(bytes.length);
-    assert.ok(whole.complete);
     const slow = readerOf(object, bytes);
-    for (let filled = 0; filled < bytes.length; filled++) {
-      assert.equal(slow.complete, false);
-      slow.advance(filled);
-    }
-    slow.advance(bytes.length);
+    assert.throws(() => slow.openSections(), Mismatch);
+    for (let filled = 0; filled <= bytes.length; filled++) slow.advance(filled);
     for (const reader of [whole, slow])
       assert.deepEqual(
-        reader.layers.map((layer) => createHash('sha256').update(layer).digest('hex')),
+        reader.openSections().map((layer) => createHash('sha256').update(layer).digest('hex')),
         object.section_sha256,
       );
   });
@@ -105,7 +101,7 @@ for (const object of sealedOnes) {
         firstToken: object.first_token,
         tokenCount: object.token_count,
         blockHashes: object.block_hashes.map(fromHex),
-        sections: reader.layers,
+        sections: reader.openSections(),
       },
       { id: fromHex(object.key_id), key: key.key },
       fromHex(object.nonce_base),

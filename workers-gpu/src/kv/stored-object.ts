@@ -12,7 +12,7 @@ import {
   sectionNonce,
   toHex,
 } from '@longshore/core';
-import type { SectionRange } from './domain/section-layout.ts';
+import type { SealedLayers } from '@longshore/native';
 import { Mismatch, UnknownKey } from './fault.ts';
 import type { KvShape } from './kv-store.ts';
 import type { DataKey } from './tenant-keys.ts';
@@ -104,20 +104,16 @@ export interface Expectation {
   storedBytes: number;
   /** Plain bytes of each section. */
   sectionBytes: number;
-  /** The part of each section that is wanted. */
-  wanted: SectionRange;
   keys: ReadonlyMap<string, DataKey>;
   /** What else the header contradicts: chain, position, size of blocks. */
   contradiction: (header: ObjectHeader) => string | undefined;
 }
 
 /**
- * Verifies and opens one object while its bytes arrive: header first, then each layer's section as soon as it is complete. Nothing
- * of a section is handed out before its seal has been verified. `advance` throws Mismatch.
+ * Verifies one object while its bytes arrive: the header as soon as it is complete, so that a wrong object is not read to its end.
+ * The sections are opened by the engine (`sealed`) or here (`openSections`), its portable twin. Both methods throw Mismatch.
  */
 export class SealedObjectReader {
-  /** The wanted, verified, unsealed part of each layer's section. */
-  readonly layers: Uint8Array[] = [];
   private readonly bytes: Uint8Array;
   private readonly expected: Expectation;
   private header: ObjectHeader | undefined;
@@ -130,18 +126,33 @@ export class SealedObjectReader {
     this.expected = expected;
   }
 
-  get complete(): boolean {
-    return this.header !== undefined && this.layers.length === this.header.layers.length;
-  }
-
   advance(filled: number): void {
     if (!this.header && filled >= PEEK_BYTES) this.readHeader(filled);
-    if (!this.header) return;
-    while (this.layers.length < this.header.layers.length) {
-      const layer = this.header.layers[this.layers.length]!;
-      if (filled < this.payloadAt + layer.offset + layer.length) return;
-      this.layers.push(this.openSection(this.layers.length));
-    }
+  }
+
+  /** For the engine, which verifies every section before it writes a block. */
+  sealed(): SealedLayers {
+    const { header, key } = this.opened();
+    return {
+      bytes: this.bytes,
+      additionalBytes: sealedPrefixBytes(header.blockHashes.length),
+      key: key.key,
+      nonceBase: header.nonceBase,
+      sections: Uint32Array.from(
+        header.layers.flatMap(({ offset, length, crc32: crc }) => [this.payloadAt + offset, length, crc]),
+      ),
+    };
+  }
+
+  /** The plain bytes of each layer's section, every seal verified. */
+  openSections(): Uint8Array[] {
+    return this.opened().header.layers.map((_, index) => this.openSection(index));
+  }
+
+  private opened(): { header: ObjectHeader; key: DataKey } {
+    const { header, key } = this;
+    if (!header || !key) throw new Mismatch('Stored KV object refused: it is incomplete.');
+    return { header, key };
   }
 
   private readHeader(filled: number): void {
@@ -191,6 +202,6 @@ export class SealedObjectReader {
     } catch (cause) {
       throw new Mismatch(`Stored KV object refused: seal of layer ${index} is broken.`, { cause });
     }
-    return plain.subarray(this.expected.wanted.start, this.expected.wanted.end);
+    return plain;
   }
 }
