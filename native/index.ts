@@ -10,7 +10,7 @@ export { EngineError, type EngineErrorCode } from './errors.ts';
 /** Tokens per KV block. */
 export const BLOCK_TOKENS = 128;
 
-export type Codec = 'raw' | 'int8';
+export type Codec = 'raw' | 'int8' | 'lossless';
 export type KvDtype = 'bf16' | 'f32';
 
 export interface EngineOptions {
@@ -144,7 +144,8 @@ export interface Engine {
   exportBlocks(blocks: Uint32Array, codec: Codec, firstToken: number, lastTokens?: number): Promise<EncodedLayers>;
   /**
    * Decodes and writes physical blocks, the reverse of exportBlocks; the sections are copied before the call returns. Rejects
-   * with "corrupt" before anything is written when a section's size does not fit. No running step may touch these blocks.
+   * with "corrupt" before anything is written when a section's sizes do not fit, and with "corrupt" when a block's bytes do not decode:
+   * then the blocks may hold anything. No running step may touch these blocks.
    */
   importBlocks(
     blocks: Uint32Array,

@@ -143,9 +143,9 @@ inline std::vector<StepItem> ReadItems(const Napi::Value& value) {
 inline KvRange ReadRange(const Napi::Value& blocks, const Napi::Value& codec, const Napi::Value& first_token, const Napi::Value& last_tokens) {
   KvRange range;
   range.blocks = ReadU32Array(blocks, "blocks");
-  const std::string name = ReadString(codec, "codec");
-  if (name != "raw" && name != "int8") Refuse("codec must be raw or int8");
-  range.codec = name == "raw" ? KvCodec::kRaw : KvCodec::kInt8;
+  const auto named = KvCodecNamed(ReadString(codec, "codec"));
+  if (!named) Refuse("codec must be raw, lossless or int8");
+  range.codec = *named;
   range.first_token = static_cast<uint32_t>(ReadInteger(first_token, "firstToken"));
   if (!Absent(last_tokens)) range.last_tokens = static_cast<uint32_t>(ReadInteger(last_tokens, "lastTokens"));
   return range;

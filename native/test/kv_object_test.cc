@@ -69,7 +69,7 @@ TEST(reads_every_golden_object_as_it_was_written) {
     CHECK_EQ(h.shape.kv_heads, Number(object, "kv_heads"));
     CHECK_EQ(h.shape.head_dim, Number(object, "head_dim"));
     CHECK_EQ(h.shape.dtype == KvDtype::kF32 ? "f32" : "bf16", Text(object, "kv_dtype"));
-    CHECK_EQ(h.codec == KvCodec::kInt8 ? "int8" : "raw", Text(object, "codec"));
+    CHECK(h.codec == KvCodecNamed(Text(object, "codec")));
     CHECK_EQ(Hex(h.key_id), Text(object, "key_id"));
     CHECK_EQ(Hex(h.nonce_base), Text(object, "nonce_base"));
     CHECK_EQ(h.layers, Number(Expected(), "layer_count"));
@@ -85,7 +85,8 @@ TEST(reads_every_golden_object_as_it_was_written) {
   }
 }
 
-// Sealed objects too: what is sealed is the section of the same name without a seal.
+// Sealed objects too: what is sealed is the section of the same name without a seal. An encoder of a variable-size codec may choose
+// other codes than the golden files' writer, so only what comes back is compared.
 TEST(encodes_every_golden_block_to_the_same_bytes) {
   REQUIRE(Expected().Find("objects"));
   for (const JsonValue& object : *Expected().Find("objects")->array()) {
@@ -94,17 +95,24 @@ TEST(encodes_every_golden_block_to_the_same_bytes) {
     if (!parsed.ok()) continue;
     const KvObjectHeader& h = parsed.value().header;
     const auto raw = Unhex(Text(object, "raw_layer0"));
-    std::vector<uint8_t> section(h.section_bytes());
+    std::vector<uint8_t> section(h.most_section_bytes()), scratch(CodecScratchBytes(h.codec, h.shape));
     size_t from = 0, to = 0;
     for (size_t i = 0; i < h.block_hashes.size(); i++) {
       const uint32_t tokens = h.block_tokens(i);
       const KvCodec codec = BlockCodec(h.codec, h.first_token, i);
-      const size_t stored = EncodedBlockBytes(codec, h.shape, tokens);
-      EncodeBlock(codec, h.shape, tokens, std::span(raw).subspan(from, h.shape.RawBytes(tokens)), std::span(section).subspan(to, stored));
+      const size_t most = MostBlockBytes(codec, h.shape, tokens);
+      to += EncodeBlock(codec, h.shape, tokens, std::span(raw).subspan(from, h.shape.RawBytes(tokens)), std::span(section).subspan(to, most), scratch,
+                        *SelectCodecKernels("auto"));
       from += h.shape.RawBytes(tokens);
-      to += stored;
     }
-    CHECK_EQ(Hex(Sha256Of(section)), *(*object.Find("section_sha256")->array())[0].string());
+    section.resize(to);
+    if (HasFixedSize(h.codec)) {
+      CHECK_EQ(Hex(Sha256Of(section)), *(*object.Find("section_sha256")->array())[0].string());
+      continue;
+    }
+    const auto back = DecodeKvSection(h, section);
+    CHECK_OK(back);
+    if (back.ok()) CHECK_EQ(Hex(Sha256Of(back.value())), *(*object.Find("decoded_sha256")->array())[0].string());
   }
 }
 
@@ -153,7 +161,7 @@ TEST(refuses_contradictions_under_a_correct_digest) {
   const Forgery forgeries[] = {
       {4, 2, Code::kUnsupported},           {12, 4, Code::kCorrupt},         {12, 2, Code::kCorrupt},         {80, 1, Code::kCorrupt},
       {84, 257, Code::kCorrupt},            {84, 0, Code::kCorrupt},         {92, 64, Code::kUnsupported},    {100, 0, Code::kCorrupt},
-      {100, 1025, Code::kCorrupt},          {104, 8, Code::kCorrupt},        {108, 3, Code::kUnsupported},    {112, 3, Code::kUnsupported},
+      {100, 1025, Code::kCorrupt},          {104, 8, Code::kCorrupt},        {108, 3, Code::kUnsupported},    {112, 99, Code::kUnsupported},
       {116, 1, Code::kUnsupported},         {120, 1, Code::kCorrupt},        {148, 1, Code::kCorrupt},        {172, 1, Code::kCorrupt},
       {table, 1, Code::kCorrupt},           {table + 4, 1, Code::kCorrupt},  {table + 8, 5, Code::kCorrupt},  {table + 12, 0x7fffffff, Code::kCorrupt},
       {table + 20, 1, Code::kCorrupt},      {80, 0xffffff80, Code::kCorrupt}};

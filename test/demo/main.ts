@@ -5,22 +5,23 @@ import { runDemo } from './demo.ts';
 import { brokenPromises, type Codec, summarize, table } from './report.ts';
 
 /**
- * `npm run demo [-- --json --small --codec raw|int8]`: prefill once, kill the worker, resume on another. Starts a platform of its
- * own on free ports in a temporary folder. The codec is raw by default, the lossless one, because the demo promises the very
- * tokens of an uncached run; int8 stores half as much and promises none. Exit code 1 when a promise was not kept.
+ * `npm run demo [-- --json --small --codec lossless|raw|int8]`: prefill once, kill the worker, resume on another. Starts a platform of its
+ * own on free ports in a temporary folder. The codec is lossless by default, because the demo promises the very
+ * tokens of an uncached run; int8 stores less and promises none. Exit code 1 when a promise was not kept.
  */
+const CODECS: readonly string[] = ['lossless', 'raw', 'int8'] satisfies Codec[];
 function readFlags() {
   try {
     const { values } = parseArgs({
       options: {
         json: { type: 'boolean', default: false },
         small: { type: 'boolean', default: false },
-        codec: { type: 'string', default: 'raw' },
+        codec: { type: 'string', default: 'lossless' },
       },
     });
-    if (values.codec === 'raw' || values.codec === 'int8') return { ...values, codec: values.codec as Codec };
+    if (CODECS.includes(values.codec)) return { ...values, codec: values.codec as Codec };
   } catch {}
-  throw new Failure('usage: npm run demo -- [--json] [--small] [--codec raw|int8]');
+  throw new Failure('usage: npm run demo -- [--json] [--small] [--codec lossless|raw|int8]');
 }
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 

@@ -24,6 +24,7 @@ import {
   toHex,
 } from '../../core/src/index.ts';
 import { dtypeBytes, encodeInt8Block, type GoldenShape, rawBlockBytes, writeElement } from './int8_twin.ts';
+import { encodeLosslessBlock } from './lossless_twin.ts';
 
 const FOLDER = fileURLToPath(new URL('./kv-object/', import.meta.url));
 const LAYERS = 2;
@@ -103,7 +104,23 @@ const plans: Plan[] = [
   { name: 'sealed', codec: 'int8', dtype: 'bf16', sealed: true, firstBlock: 1, tokenCount: 384 },
   { name: 'partial', codec: 'raw', dtype: 'bf16', sealed: true, firstBlock: 4, tokenCount: TAIL_TOKENS },
   { name: 'partial-int8', codec: 'int8', dtype: 'bf16', sealed: false, firstBlock: 3, tokenCount: 128 + TAIL_TOKENS },
+  { name: 'lossless', codec: 'lossless', dtype: 'bf16', sealed: false, firstBlock: 0, tokenCount: 256 },
+  {
+    name: 'lossless-f32',
+    codec: 'lossless',
+    dtype: 'f32',
+    sealed: false,
+    firstBlock: 3,
+    tokenCount: 128 + TAIL_TOKENS,
+  },
+  { name: 'sealed-lossless', codec: 'lossless', dtype: 'bf16', sealed: true, firstBlock: 1, tokenCount: 384 },
 ];
+
+function encodeBlock(codec: Codec, block: number, raw: Uint8Array, shape: GoldenShape, count: number) {
+  if (codec === 'lossless') return { encoded: encodeLosslessBlock(raw, shape, count), decoded: raw };
+  if (codec === 'raw' || block === 0) return { encoded: raw, decoded: raw };
+  return encodeInt8Block(raw, shape, count);
+}
 
 function make(plan: Plan, planIndex: number) {
   const shape: GoldenShape = { kvHeads: KV_HEADS, headDim: HEAD_DIM, dtype: plan.dtype };
@@ -117,8 +134,7 @@ function make(plan: Plan, planIndex: number) {
       const count = Math.min(BLOCK_TOKENS, plan.tokenCount - index * BLOCK_TOKENS);
       const block = plan.firstBlock + index;
       const raw = rawBlock(shape, layer, block, count);
-      const plain = plan.codec === 'raw' || block === 0;
-      parts.push(plain ? { raw, encoded: raw, decoded: raw } : { raw, ...encodeInt8Block(raw, shape, count) });
+      parts.push({ raw, ...encodeBlock(plan.codec, block, raw, shape, count) });
     }
     rawSections.push(Buffer.concat(parts.map((part) => part.raw)));
     sections.push(Buffer.concat(parts.map((part) => part.encoded)));

@@ -23,7 +23,7 @@ const environmentSchema = z.object({
   LONGSHORE_THREADS: whole(0, 1024).default(0),
   LONGSHORE_KV_BYTES: whole(1024 ** 2, 2 ** 46).default(DEFAULT_KV_BYTES),
   LONGSHORE_KV_DTYPE: z.enum(['bf16', 'f32']).default('bf16'),
-  LONGSHORE_CODEC: z.enum(['int8', 'raw']).default('int8'),
+  LONGSHORE_CODEC: z.enum(['int8', 'lossless', 'raw']).default('int8'),
   LONGSHORE_MAX_BATCH_TOKENS: whole(16, 65536).default(512),
   LONGSHORE_MAX_RUNNING: whole(1, 1024).default(16),
   LONGSHORE_MAX_WAITING: whole(0, 65536).default(64),
@@ -55,7 +55,7 @@ export interface WorkerConfig {
   threads: number;
   kvBytes: number;
   kvDtype: 'bf16' | 'f32';
-  codec: 'int8' | 'raw';
+  codec: 'int8' | 'lossless' | 'raw';
   maxBatchTokens: number;
   maxRunning: number;
   maxWaiting: number;

@@ -1,72 +1,110 @@
 #include "engine/kv/codec.h"
 
 #include <cassert>
-#include <cmath>
 #include <cstring>
+#include <utility>
 
-#include "engine/kv/int8_rows.h"
+#include "engine/kv/little_endian.h"
+#include "engine/kv/lossless.h"
 
 namespace longshore {
 namespace {
 
-template <typename T>
-void EncodeInt8(const KvShape& shape, uint32_t tokens, const uint8_t* raw, uint8_t* out) {
-  const uint32_t d = shape.head_dim;
-  const size_t head_bytes = size_t{tokens} * d * sizeof(T);
-  float scales[1024];  // head_dim and tokens are at most 1024
-  static_assert(kBlockTokens <= 1024);
-  for (uint32_t head = 0; head < shape.kv_heads; head++, raw += head_bytes) {
-    KeyScales<T>(raw, tokens, d, scales);
-    std::memcpy(out, scales, d * sizeof(float));
-    out += d * sizeof(float);
-    for (uint32_t t = 0; t < tokens; t++, out += d) QuantizeRow<T>(raw + size_t{t} * d * sizeof(T), d, scales, 1, out);
+constexpr size_t kLengthBytes = 4;
+
+constexpr std::pair<std::string_view, KvCodec> kNames[] = {{"raw", KvCodec::kRaw}, {"int8", KvCodec::kInt8}, {"lossless", KvCodec::kLossless}};
+
+HalfShape HalfOf(const KvShape& shape, uint32_t tokens) { return {shape.kv_heads, tokens, shape.head_dim, static_cast<uint32_t>(shape.element_bytes())}; }
+
+const CodecRows& RowsOf(const CodecKernels& kernels, KvDtype dtype) { return dtype == KvDtype::kF32 ? kernels.f32 : kernels.bf16; }
+
+size_t EncodeHalves(const KvShape& shape, uint32_t tokens, std::span<const uint8_t> raw, std::span<uint8_t> out, std::span<uint8_t> scratch, const CodecKernels& kernels) {
+  const HalfShape half = HalfOf(shape, tokens);
+  size_t at = kLengthBytes;
+  for (const size_t from : {size_t{0}, half.raw_bytes()}) {
+    at += EncodeLossless(half, raw.subspan(from, half.raw_bytes()), out.subspan(at), scratch, kernels, RowsOf(kernels, shape.dtype));
   }
-  for (uint32_t head = 0; head < shape.kv_heads; head++, raw += head_bytes) {
-    ValueScales<T>(raw, tokens, d, scales);
-    std::memcpy(out, scales, tokens * sizeof(float));
-    out += tokens * sizeof(float);
-    for (uint32_t t = 0; t < tokens; t++, out += d) QuantizeRow<T>(raw + size_t{t} * d * sizeof(T), d, scales + t, 0, out);
-  }
+  StoreU32(out.data(), static_cast<uint32_t>(at - kLengthBytes));
+  return at;
 }
 
-template <typename T>
-void DecodeInt8(const KvShape& shape, uint32_t tokens, const uint8_t* in, uint8_t* raw) {
-  const uint32_t d = shape.head_dim;
-  float scales[1024];
-  for (uint32_t head = 0; head < shape.kv_heads; head++) {
-    std::memcpy(scales, in, d * sizeof(float));
-    in += d * sizeof(float);
-    for (uint32_t t = 0; t < tokens; t++, in += d, raw += d * sizeof(T)) DequantizeRow<T>(in, d, scales, 1, raw);
+bool DecodeHalves(const KvShape& shape, uint32_t tokens, std::span<const uint8_t> in, std::span<uint8_t> raw, std::span<uint8_t> scratch, const CodecKernels& kernels) {
+  const HalfShape half = HalfOf(shape, tokens);
+  in = in.subspan(kLengthBytes);
+  for (const size_t to : {size_t{0}, half.raw_bytes()}) {
+    const size_t read = DecodeLossless(half, in, raw.subspan(to, half.raw_bytes()), scratch, kernels, RowsOf(kernels, shape.dtype));
+    if (read == 0) return false;
+    in = in.subspan(read);
   }
-  for (uint32_t head = 0; head < shape.kv_heads; head++) {
-    std::memcpy(scales, in, tokens * sizeof(float));
-    in += tokens * sizeof(float);
-    for (uint32_t t = 0; t < tokens; t++, in += d, raw += d * sizeof(T)) DequantizeRow<T>(in, d, scales + t, 0, raw);
-  }
+  return in.empty();
 }
 
 }  // namespace
 
-size_t EncodedBlockBytes(KvCodec codec, const KvShape& shape, uint32_t tokens) {
-  if (codec == KvCodec::kRaw) return shape.RawBytes(tokens);
+std::optional<KvCodec> KvCodecNamed(std::string_view name) {
+  for (const auto& [known, codec] : kNames) {
+    if (known == name) return codec;
+  }
+  return std::nullopt;
+}
+
+std::optional<KvCodec> KvCodecOfId(uint32_t id) {
+  for (const auto& [name, codec] : kNames) {
+    if (static_cast<uint32_t>(codec) == id) return codec;
+  }
+  return std::nullopt;
+}
+
+size_t MostBlockBytes(KvCodec codec, const KvShape& shape, uint32_t tokens) {
   const size_t values = size_t{tokens} * shape.head_dim;
-  return shape.kv_heads * (2 * values + sizeof(float) * (size_t{shape.head_dim} + tokens));
+  switch (codec) {
+    case KvCodec::kRaw: return shape.RawBytes(tokens);
+    case KvCodec::kInt8: return shape.kv_heads * (2 * values + sizeof(float) * (size_t{shape.head_dim} + tokens));
+    case KvCodec::kLossless: return kLengthBytes + 2 * MostLosslessBytes(HalfOf(shape, tokens));
+  }
+  return 0;
 }
 
-void EncodeBlock(KvCodec codec, const KvShape& shape, uint32_t tokens, std::span<const uint8_t> raw, std::span<uint8_t> encoded) {
-  assert(tokens >= 1 && tokens <= kBlockTokens && shape.head_dim <= 1024);
-  assert(raw.size() == shape.RawBytes(tokens) && encoded.size() == EncodedBlockBytes(codec, shape, tokens));
-  if (codec == KvCodec::kRaw) std::memcpy(encoded.data(), raw.data(), raw.size());
-  else if (shape.dtype == KvDtype::kBf16) EncodeInt8<uint16_t>(shape, tokens, raw.data(), encoded.data());
-  else EncodeInt8<float>(shape, tokens, raw.data(), encoded.data());
+size_t LeastBlockBytes(KvCodec codec, const KvShape& shape, uint32_t tokens) {
+  if (codec == KvCodec::kLossless) return kLengthBytes + 2 * LeastLosslessBytes(HalfOf(shape, tokens));
+  return MostBlockBytes(codec, shape, tokens);
 }
 
-void DecodeBlock(KvCodec codec, const KvShape& shape, uint32_t tokens, std::span<const uint8_t> encoded, std::span<uint8_t> raw) {
+size_t BlockBytesAt(KvCodec codec, const KvShape& shape, uint32_t tokens, std::span<const uint8_t> bytes) {
+  const size_t most = MostBlockBytes(codec, shape, tokens);
+  if (HasFixedSize(codec)) return bytes.size() < most ? 0 : most;
+  if (bytes.size() < kLengthBytes) return 0;
+  const size_t size = kLengthBytes + LoadU32(bytes.data());
+  return size >= LeastBlockBytes(codec, shape, tokens) && size <= most && size <= bytes.size() ? size : 0;
+}
+
+size_t CodecScratchBytes(KvCodec codec, const KvShape& shape) {
+  return HasFixedSize(codec) ? 0 : LosslessScratchBytes(HalfOf(shape, kBlockTokens));
+}
+
+size_t EncodeBlock(KvCodec codec, const KvShape& shape, uint32_t tokens, std::span<const uint8_t> raw, std::span<uint8_t> encoded,
+                   std::span<uint8_t> scratch, const CodecKernels& kernels) {
   assert(tokens >= 1 && tokens <= kBlockTokens && shape.head_dim <= 1024);
-  assert(raw.size() == shape.RawBytes(tokens) && encoded.size() == EncodedBlockBytes(codec, shape, tokens));
-  if (codec == KvCodec::kRaw) std::memcpy(raw.data(), encoded.data(), raw.size());
-  else if (shape.dtype == KvDtype::kBf16) DecodeInt8<uint16_t>(shape, tokens, encoded.data(), raw.data());
-  else DecodeInt8<float>(shape, tokens, encoded.data(), raw.data());
+  assert(raw.size() == shape.RawBytes(tokens) && encoded.size() >= MostBlockBytes(codec, shape, tokens) && scratch.size() >= CodecScratchBytes(codec, shape));
+  switch (codec) {
+    case KvCodec::kRaw: std::memcpy(encoded.data(), raw.data(), raw.size()); break;
+    case KvCodec::kInt8: RowsOf(kernels, shape.dtype).encode_int8(shape.kv_heads, tokens, shape.head_dim, raw.data(), encoded.data()); break;
+    case KvCodec::kLossless: return EncodeHalves(shape, tokens, raw, encoded, scratch, kernels);
+  }
+  return MostBlockBytes(codec, shape, tokens);
+}
+
+bool DecodeBlock(KvCodec codec, const KvShape& shape, uint32_t tokens, std::span<const uint8_t> encoded, std::span<uint8_t> raw, std::span<uint8_t> scratch,
+                 const CodecKernels& kernels) {
+  assert(tokens >= 1 && tokens <= kBlockTokens && shape.head_dim <= 1024);
+  assert(raw.size() == shape.RawBytes(tokens) && scratch.size() >= CodecScratchBytes(codec, shape));
+  if (BlockBytesAt(codec, shape, tokens, encoded) != encoded.size()) return false;
+  switch (codec) {
+    case KvCodec::kRaw: std::memcpy(raw.data(), encoded.data(), raw.size()); break;
+    case KvCodec::kInt8: RowsOf(kernels, shape.dtype).decode_int8(shape.kv_heads, tokens, shape.head_dim, encoded.data(), raw.data()); break;
+    case KvCodec::kLossless: return DecodeHalves(shape, tokens, encoded, raw, scratch, kernels);
+  }
+  return true;
 }
 
 }  // namespace longshore

@@ -66,7 +66,7 @@ Result<KvObjectHeader> ParseFields(std::span<const uint8_t> bytes, uint32_t bloc
   }
   const uint32_t dtype = GetU32(bytes, 108), codec = GetU32(bytes, 112), parameter = GetU32(bytes, 116);
   if (dtype != 1 && dtype != 2) return Status{Code::kUnsupported, "stored KV object: unknown KV dtype " + std::to_string(dtype)};
-  if ((codec != 1 && codec != 2) || parameter != 0) {
+  if (!KvCodecOfId(codec) || parameter != 0) {
     return Status{Code::kUnsupported, "stored KV object: unknown codec " + std::to_string(codec) + " with parameter " + std::to_string(parameter)};
   }
   h.shape.dtype = static_cast<KvDtype>(dtype);
@@ -80,11 +80,23 @@ Result<KvObjectHeader> ParseFields(std::span<const uint8_t> bytes, uint32_t bloc
   return h;
 }
 
+// Whether a section may take `length` stored bytes.
+bool LengthFits(const KvObjectHeader& h, uint64_t length) {
+  const uint64_t tag = h.sealed ? kSealTagBytes : 0;
+  return length >= h.least_section_bytes() + tag && length <= h.most_section_bytes() + tag;
+}
+
 }  // namespace
 
-uint64_t KvObjectHeader::section_bytes() const {
+uint64_t KvObjectHeader::most_section_bytes() const {
   uint64_t bytes = 0;
-  for (size_t i = 0; i < block_hashes.size(); i++) bytes += EncodedBlockBytes(BlockCodec(codec, first_token, i), shape, block_tokens(i));
+  for (size_t i = 0; i < block_hashes.size(); i++) bytes += MostBlockBytes(BlockCodec(codec, first_token, i), shape, block_tokens(i));
+  return bytes;
+}
+
+uint64_t KvObjectHeader::least_section_bytes() const {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < block_hashes.size(); i++) bytes += LeastBlockBytes(BlockCodec(codec, first_token, i), shape, block_tokens(i));
   return bytes;
 }
 
@@ -107,13 +119,12 @@ Result<KvObject> ParseKvObject(std::span<const uint8_t> bytes) {
   Result<KvObjectHeader> header = ParseFields(bytes, blocks, layers);
   if (!header.ok()) return header.status();
   KvObject object{std::move(header.value()), {}};
-  const uint64_t expected = object.header.section_bytes() + (object.header.sealed ? kSealTagBytes : 0);
   uint64_t end = header_bytes;
   for (size_t l = 0; l < layers; l++) {
     const size_t at = kFixedBytes + kDigestBytes * blocks + kLayerBytes * l;
     const uint64_t length = GetU64(bytes, at + 8);
     if (GetU64(bytes, at) != end - header_bytes) return Corrupt("sections are not back to back");
-    if (length != expected) return Corrupt("a section's length contradicts shape and codec");
+    if (!LengthFits(object.header, length)) return Corrupt("a section's length contradicts shape and codec");
     if (length > bytes.size() - end) return Corrupt("truncated section of layer " + std::to_string(l));
     if (GetU32(bytes, at + 20) != 0) return Corrupt("reserved bytes are not zero");
     const auto section = bytes.subspan(end, length);
@@ -132,26 +143,30 @@ Status VerifyKvChain(const KvObjectHeader& header, std::span<const uint32_t> tok
 }
 
 Result<std::vector<uint8_t>> DecodeKvSection(const KvObjectHeader& header, std::span<const uint8_t> section) {
-  if (section.size() != header.section_bytes()) return Corrupt("a section's length contradicts shape and codec");
-  std::vector<uint8_t> raw(header.shape.RawBytes(header.tokens));
+  // Before the memory: what is decoded to is at most a small multiple of what is there.
+  if (section.size() < header.least_section_bytes()) return Corrupt("a section's length contradicts shape and codec");
+  std::vector<uint8_t> raw(header.shape.RawBytes(header.tokens)), scratch(CodecScratchBytes(header.codec, header.shape));
   auto out = std::span(raw);
   for (size_t i = 0; i < header.block_hashes.size(); i++) {
     const uint32_t tokens = header.block_tokens(i);
     const KvCodec codec = BlockCodec(header.codec, header.first_token, i);
-    const size_t stored = EncodedBlockBytes(codec, header.shape, tokens);
-    DecodeBlock(codec, header.shape, tokens, section.first(stored), out.first(header.shape.RawBytes(tokens)));
+    const size_t stored = BlockBytesAt(codec, header.shape, tokens, section), bytes = header.shape.RawBytes(tokens);
+    if (stored == 0) return Corrupt("a section's length contradicts shape and codec");
+    if (!DecodeBlock(codec, header.shape, tokens, section.first(stored), out.first(bytes), scratch, *SelectCodecKernels("auto"))) {
+      return Corrupt("block " + std::to_string(i) + " of a section does not decode");
+    }
     section = section.subspan(stored);
-    out = out.subspan(header.shape.RawBytes(tokens));
+    out = out.subspan(bytes);
   }
+  if (!section.empty()) return Corrupt("bytes after the last block of a section");
   return raw;
 }
 
 Result<std::vector<uint8_t>> WriteKvObject(const KvObjectHeader& h, std::span<const std::vector<uint8_t>> sections) {
   const size_t blocks = h.block_hashes.size();
-  const uint64_t expected = h.section_bytes() + (h.sealed ? kSealTagBytes : 0);
   if (sections.size() != h.layers || blocks != (uint64_t{h.tokens} + kBlockTokens - 1) / kBlockTokens || blocks > kMaxObjectBlocks ||
       h.layers < 1 || h.layers > kMaxObjectLayers ||
-      std::any_of(sections.begin(), sections.end(), [&](const auto& s) { return s.size() != expected; })) {
+      std::any_of(sections.begin(), sections.end(), [&](const auto& s) { return !LengthFits(h, s.size()); })) {
     return Status{Code::kInvalidArgument, "stored KV object: the sections do not fit the header"};
   }
   const size_t header_bytes = HeaderBytes(blocks, h.layers);

@@ -38,8 +38,9 @@ struct KvObjectHeader {
   uint32_t block_tokens(size_t block) const {
     return block + 1 < block_hashes.size() || !partial() ? kBlockTokens : tokens % kBlockTokens;
   }
-  // Bytes of one layer's section before sealing.
-  uint64_t section_bytes() const;
+  // The most bytes of one layer's section before sealing; exactly its bytes where the codec's blocks have a fixed size.
+  uint64_t most_section_bytes() const;
+  uint64_t least_section_bytes() const;
 };
 
 struct KvObject {
@@ -47,7 +48,7 @@ struct KvObject {
   std::vector<std::span<const uint8_t>> sections;  // [layers], stored bytes (with the seal's tag when sealed)
 };
 
-// Verifies magic, version, counts, digest, that the section table is contiguous, of the codec's length and ends with the bytes,
+// Verifies magic, version, counts, digest, that the section table is contiguous, within the codec's lengths and ends with the bytes,
 // and every section's CRC. Sealed sections are returned sealed (opening them needs the tenant's key: the worker's part).
 // Errors: kUnsupported (another version, codec or dtype), kCorrupt (anything that contradicts itself).
 Result<KvObject> ParseKvObject(std::span<const uint8_t> bytes);
@@ -56,7 +57,7 @@ Result<KvObject> ParseKvObject(std::span<const uint8_t> bytes);
 Status VerifyKvChain(const KvObjectHeader& header, std::span<const uint32_t> tokens);
 
 // Decodes one unsealed section into raw blocks back to back (header.shape.RawBytes(header.tokens) bytes in all).
-// kCorrupt when the section's size is not header.section_bytes().
+// kCorrupt when the section is not the header's blocks.
 Result<std::vector<uint8_t>> DecodeKvSection(const KvObjectHeader& header, std::span<const uint8_t> section);
 
 // Header and sections back to back; `sections` are stored bytes. kInvalidArgument when they do not fit the header.

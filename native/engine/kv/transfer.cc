@@ -49,14 +49,31 @@ Status CheckShape(const KvShape& shape) {
   return {Code::kUnsupported, "stored KV: head dimensions above 1024"};
 }
 
+// What one thread needs to encode or decode blocks: a raw block and the codec's scratch. Nothing where the codec is raw.
+class WorkingMemory {
+ public:
+  WorkingMemory(KvCodec codec, const KvShape& shape)
+      : block_bytes_(codec == KvCodec::kRaw ? 0 : shape.RawBytes(kBlockTokens)), scratch_bytes_(CodecScratchBytes(codec, shape)),
+        bytes_(size() == 0 ? nullptr : Allocate(size())) {}
+
+  size_t size() const { return block_bytes_ + scratch_bytes_; }
+  bool ok() const { return size() == 0 || bytes_ != nullptr; }
+  uint8_t* block() { return bytes_.get(); }
+  std::span<uint8_t> scratch() { return {bytes_.get() + block_bytes_, scratch_bytes_}; }
+
+ private:
+  size_t block_bytes_, scratch_bytes_;
+  std::unique_ptr<uint8_t[]> bytes_;
+};
+
 }  // namespace
 
 KvShape ShapeOf(const ModelInfo& info, KvDtype dtype) { return {info.kv_heads, info.head_dim, dtype}; }
 
-uint64_t SectionBytes(const KvRange& range, const KvShape& shape) {
+uint64_t MostSectionBytes(const KvRange& range, const KvShape& shape) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < range.blocks.size(); i++) {
-    bytes += EncodedBlockBytes(BlockCodec(range.codec, range.first_token, i), shape, range.tokens(i));
+    bytes += MostBlockBytes(BlockCodec(range.codec, range.first_token, i), shape, range.tokens(i));
   }
   return bytes;
 }
@@ -76,24 +93,26 @@ Status CheckRange(const KvRange& range, uint32_t kv_blocks) {
 Result<std::vector<Section>> ExportBlocks(const Engine& engine, const KvRange& range, const KvShape& shape, uint32_t threads) {
   if (const Status status = CheckShape(shape); !status.ok()) return status;
   const uint32_t layers = engine.info().layers;
-  const uint64_t bytes = SectionBytes(range, shape);
+  const uint64_t most = MostSectionBytes(range, shape);
+  const CodecKernels& kernels = *SelectCodecKernels("auto");
   std::vector<Section> sections(layers);
   const Status status = ForEachLayer(layers, threads, [&](uint32_t layer) -> Status {
     Section& section = sections[layer];
-    section = {Allocate(bytes), bytes};
-    const size_t block_bytes = shape.RawBytes(kBlockTokens);
-    const auto scratch = range.codec == KvCodec::kRaw ? nullptr : Allocate(block_bytes);
-    if (!section.data || (range.codec != KvCodec::kRaw && !scratch)) return OutOfMemory(bytes + block_bytes);
+    // Pages that the encoder leaves untouched cost address space only.
+    section = {Allocate(most), 0};
+    WorkingMemory memory(range.codec, shape);
+    if (!section.data || !memory.ok()) return OutOfMemory(most + memory.size());
     uint8_t* out = section.data.get();
     for (size_t i = 0; i < range.blocks.size(); i++) {
       const uint32_t tokens = range.tokens(i);
       const KvCodec codec = BlockCodec(range.codec, range.first_token, i);
-      const size_t raw = shape.RawBytes(tokens), encoded = EncodedBlockBytes(codec, shape, tokens);
-      uint8_t* const target = codec == KvCodec::kRaw ? out : scratch.get();
+      const size_t raw = shape.RawBytes(tokens);
+      uint8_t* const target = codec == KvCodec::kRaw ? out : memory.block();
       if (Status read = engine.ReadBlock(range.blocks[i], layer, tokens, {target, raw}); !read.ok()) return read;
-      if (codec != KvCodec::kRaw) EncodeBlock(codec, shape, tokens, {target, raw}, {out, encoded});
-      out += encoded;
+      if (codec == KvCodec::kRaw) out += raw;
+      else out += EncodeBlock(codec, shape, tokens, {target, raw}, {out, MostBlockBytes(codec, shape, tokens)}, memory.scratch(), kernels);
     }
+    section.size = static_cast<size_t>(out - section.data.get());
     return Status::Ok();
   });
   if (!status.ok()) return status;
@@ -102,18 +121,35 @@ Result<std::vector<Section>> ExportBlocks(const Engine& engine, const KvRange& r
 
 namespace {
 
-// Decodes and writes one layer's blocks from `in`, which holds at least SectionBytes of them.
-Status ImportLayer(Engine* engine, const KvRange& range, const KvShape& shape, uint32_t layer, const uint8_t* in) {
-  const size_t block_bytes = shape.RawBytes(kBlockTokens);
-  const auto scratch = range.codec == KvCodec::kRaw ? nullptr : Allocate(block_bytes);
-  if (range.codec != KvCodec::kRaw && !scratch) return OutOfMemory(block_bytes);
+// The blocks of `range` in `section` after `skip` others of the object; empty where the section does not hold them all.
+std::span<const uint8_t> BlocksOf(const KvRange& range, uint32_t skip, const KvShape& shape, std::span<const uint8_t> section) {
+  const uint32_t object_first = range.first_token - skip * kBlockTokens;
+  const size_t end = skip + range.blocks.size();
+  size_t from = 0, at = 0;
+  for (size_t i = 0; i < end; i++) {
+    if (i == skip) from = at;
+    const uint32_t tokens = i < skip ? kBlockTokens : range.tokens(i - skip);
+    const size_t stored = BlockBytesAt(BlockCodec(range.codec, object_first, i), shape, tokens, section.subspan(at));
+    if (stored == 0) return {};
+    at += stored;
+  }
+  return section.subspan(from, at - from);
+}
+
+// Decodes and writes one layer's blocks from `in`, which BlocksOf has found.
+Status ImportLayer(Engine* engine, const KvRange& range, const KvShape& shape, uint32_t layer, std::span<const uint8_t> in) {
+  const CodecKernels& kernels = *SelectCodecKernels("auto");
+  WorkingMemory memory(range.codec, shape);
+  if (!memory.ok()) return OutOfMemory(memory.size());
   for (size_t i = 0; i < range.blocks.size(); i++) {
     const uint32_t tokens = range.tokens(i);
     const KvCodec codec = BlockCodec(range.codec, range.first_token, i);
-    const size_t raw = shape.RawBytes(tokens), encoded = EncodedBlockBytes(codec, shape, tokens);
-    if (codec != KvCodec::kRaw) DecodeBlock(codec, shape, tokens, {in, encoded}, {scratch.get(), raw});
-    if (Status written = engine->WriteBlock(range.blocks[i], layer, tokens, {codec == KvCodec::kRaw ? in : scratch.get(), raw}); !written.ok()) return written;
-    in += encoded;
+    const size_t raw = shape.RawBytes(tokens), stored = BlockBytesAt(codec, shape, tokens, in);
+    if (codec != KvCodec::kRaw && !DecodeBlock(codec, shape, tokens, in.first(stored), {memory.block(), raw}, memory.scratch(), kernels)) {
+      return {Code::kCorrupt, "KV blocks: block " + std::to_string(i) + " of layer " + std::to_string(layer) + " does not decode"};
+    }
+    if (Status written = engine->WriteBlock(range.blocks[i], layer, tokens, {codec == KvCodec::kRaw ? in.data() : memory.block(), raw}); !written.ok()) return written;
+    in = in.subspan(stored);
   }
   return Status::Ok();
 }
@@ -128,14 +164,15 @@ Status CheckLayers(size_t sections, uint32_t layers) {
 Status ImportBlocks(Engine* engine, const KvRange& range, const KvShape& shape, std::span<const Section> sections, uint32_t threads) {
   if (Status status = CheckShape(shape); !status.ok()) return status;
   const uint32_t layers = engine->info().layers;
-  const uint64_t bytes = SectionBytes(range, shape);
   if (Status status = CheckLayers(sections.size(), layers); !status.ok()) return status;
   for (const Section& section : sections) {
-    if (section.size != bytes) {
-      return {Code::kCorrupt, "KV blocks: a section of " + std::to_string(section.size) + " bytes where shape and codec need " + std::to_string(bytes)};
+    if (section.size == 0 || BlocksOf(range, 0, shape, {section.data.get(), section.size}).size() != section.size) {
+      return {Code::kCorrupt, "KV blocks: a section of " + std::to_string(section.size) + " bytes is not the blocks that shape and codec ask for"};
     }
   }
-  return ForEachLayer(layers, threads, [&](uint32_t layer) { return ImportLayer(engine, range, shape, layer, sections[layer].data.get()); });
+  return ForEachLayer(layers, threads, [&](uint32_t layer) {
+    return ImportLayer(engine, range, shape, layer, {sections[layer].data.get(), sections[layer].size});
+  });
 }
 
 Status ImportSealed(Engine* engine, const KvRange& range, uint32_t skip, const KvShape& shape, const SealedObject& object,
@@ -144,17 +181,13 @@ Status ImportSealed(Engine* engine, const KvRange& range, uint32_t skip, const K
   const uint32_t layers = engine->info().layers;
   if (Status status = CheckLayers(object.sections.size(), layers); !status.ok()) return status;
   if (range.first_token / kBlockTokens < skip) return {Code::kInvalidArgument, "KV blocks: more blocks to skip than lie before the first"};
-  const uint32_t object_first = range.first_token - skip * kBlockTokens;
-  uint64_t before = 0;
-  for (uint32_t i = 0; i < skip; i++) before += EncodedBlockBytes(BlockCodec(range.codec, object_first, i), shape, kBlockTokens);
-  const uint64_t needed = before + SectionBytes(range, shape);
   if (Status opened = ForEachLayer(layers, threads, [&](uint32_t layer) { return OpenSection(cipher, object, layer); }); !opened.ok()) return opened;
+  std::vector<std::span<const uint8_t>> blocks(layers);
   for (uint32_t layer = 0; layer < layers; layer++) {
-    if (OpenedSection(object, layer).size() < needed) return {Code::kCorrupt, "stored KV: a section is shorter than its blocks"};
+    blocks[layer] = BlocksOf(range, skip, shape, OpenedSection(object, layer));
+    if (blocks[layer].empty()) return {Code::kCorrupt, "stored KV: a section is shorter than its blocks, or a block's length is not an encoder's"};
   }
-  return ForEachLayer(layers, threads, [&](uint32_t layer) {
-    return ImportLayer(engine, range, shape, layer, OpenedSection(object, layer).data() + before);
-  });
+  return ForEachLayer(layers, threads, [&](uint32_t layer) { return ImportLayer(engine, range, shape, layer, blocks[layer]); });
 }
 
 }  // namespace longshore

@@ -31,8 +31,8 @@ struct Section {
 
 KvShape ShapeOf(const ModelInfo& info, KvDtype dtype);
 
-// Bytes of one layer's section.
-uint64_t SectionBytes(const KvRange& range, const KvShape& shape);
+// The most bytes of one layer's section; exactly its bytes where the codec's blocks have a fixed size.
+uint64_t MostSectionBytes(const KvRange& range, const KvShape& shape);
 
 // kInvalidArgument when the range is empty, longer than 4096 blocks, names a block twice or not below kv_blocks, or is not aligned.
 Status CheckRange(const KvRange& range, uint32_t kv_blocks);
@@ -40,7 +40,8 @@ Status CheckRange(const KvRange& range, uint32_t kv_blocks);
 // One section per layer. No step may write these blocks meanwhile. Errors: CheckRange's, kOutOfMemory, ReadBlock's.
 Result<std::vector<Section>> ExportBlocks(const Engine& engine, const KvRange& range, const KvShape& shape, uint32_t threads);
 
-// The reverse. kCorrupt, before anything is written, unless there is one section of exactly SectionBytes per layer.
+// The reverse. kCorrupt, before anything is written, unless there is one section per layer that consists of the range's blocks by
+// their lengths; also kCorrupt when a block's bytes are not an encoder's, and then the blocks may hold anything.
 Status ImportBlocks(Engine* engine, const KvRange& range, const KvShape& shape, std::span<const Section> sections, uint32_t threads);
 
 // Opens a stored object's sections in place, every one of them, and only then imports the blocks behind its first `skip`;

@@ -99,14 +99,15 @@ async function moveAndContinue(codec: Codec) {
 }
 
 describe('KV of a real engine, moved to another through S3', () => {
-  test('raw: the next logits are bit-equal', async () => {
-    const { expected, restored } = await moveAndContinue('raw');
-    assert.ok(
-      expected.some((value) => value !== expected[0]),
-      'the logits are not trivial',
-    );
-    assert.deepEqual(restored, expected);
-  });
+  for (const codec of ['raw', 'lossless'] as const)
+    test(`${codec}: the next logits are bit-equal`, async () => {
+      const { expected, restored } = await moveAndContinue(codec);
+      assert.ok(
+        expected.some((value) => value !== expected[0]),
+        'the logits are not trivial',
+      );
+      assert.deepEqual(restored, expected);
+    });
 
   test('int8: the next logits are close, and not equal by accident of an unused codec', async (context) => {
     const { expected, restored } = await moveAndContinue('int8');

@@ -1,7 +1,7 @@
 import { BLOCK_TOKENS, type Codec, equalBytes, type ObjectHeader } from '@longshore/core';
 import { EngineError } from '@longshore/native';
 import type { BufferPool } from './buffer-pool.ts';
-import { blocksInSection, encodedBlockBytes } from './domain/section-layout.ts';
+import { type ByteBounds, blockRanges, type SectionBlocks, sectionBounds } from './domain/section-layout.ts';
 import { contradictsSlice, type ObjectSlice } from './domain/slices.ts';
 import { faultOf, Mismatch, UnknownKey } from './fault.ts';
 import type {
@@ -49,7 +49,7 @@ interface Reading extends Pick<RestoreRequest, 'claim' | 'onBytes' | 'signal'> {
   firstBlock: number;
   codec: Codec;
   /** Plain bytes of each section. */
-  sectionBytes: number;
+  sectionBytes: ByteBounds;
   contradiction: (header: ObjectHeader) => string | undefined;
   physicalBlocks: Uint32Array;
   /** Of the last block. */
@@ -72,7 +72,11 @@ export class Restorer {
     if (physicalBlocks.length !== slice.hashes.length)
       throw new RangeError('restore needs a physical block for each wanted block');
     const { shape } = this.options;
-    const objectFirstBlock = slice.firstBlock - slice.indexInObject;
+    const stored: SectionBlocks = {
+      firstBlock: slice.firstBlock - slice.indexInObject,
+      count: slice.objectBlocks,
+      lastTokens: BLOCK_TOKENS,
+    };
     return this.read({
       tenant,
       key: slice.key,
@@ -81,7 +85,7 @@ export class Restorer {
       indexInObject: slice.indexInObject,
       firstBlock: slice.firstBlock,
       codec: shape.codec,
-      sectionBytes: blocksInSection(shape, shape.codec, objectFirstBlock, 0, slice.objectBlocks).end,
+      sectionBytes: sectionBounds(shape, shape.codec, stored),
       contradiction: (header) => contradictsSlice(slice, header),
       physicalBlocks,
       lastTokens: BLOCK_TOKENS,
@@ -141,7 +145,7 @@ export class Restorer {
     try {
       const found = await directory.findObject(tenant.organizationId, objectKey);
       if (!found) return this.fault({ kind: 'missing', message: `tail ${objectKey} is not in the directory` });
-      const sectionBytes = encodedBlockBytes(shape, 'raw', firstToken / BLOCK_TOKENS, tokenCount);
+      const blocks = { firstBlock: firstToken / BLOCK_TOKENS, count: 1, lastTokens: tokenCount };
       return await this.read({
         tenant,
         key: objectKey,
@@ -150,7 +154,7 @@ export class Restorer {
         indexInObject: 0,
         firstBlock: firstToken / BLOCK_TOKENS,
         codec: 'raw',
-        sectionBytes,
+        sectionBytes: sectionBounds(shape, 'raw', blocks),
         contradiction: (header) => contradictsTail(request, header, namespace),
         physicalBlocks: Uint32Array.of(request.physicalBlock),
         lastTokens: tokenCount,
@@ -189,7 +193,9 @@ export class Restorer {
   private async readAndImport(reading: Reading): Promise<number> {
     const { namespace, shape, buffers } = this.options;
     // Also what bounds the allocation, whatever the directory says.
-    if (reading.storedBytes !== sealedObjectBytes(reading.blocksInObject, shape.layers, reading.sectionBytes))
+    const { least, most } = reading.sectionBytes;
+    const sealed = (sectionBytes: number) => sealedObjectBytes(reading.blocksInObject, shape.layers, sectionBytes);
+    if (reading.storedBytes < sealed(least) || reading.storedBytes > sealed(most))
       throw new Mismatch('Stored KV object refused: its size in the directory is not that of its blocks.');
     const bytes = buffers.take(reading.storedBytes);
     const readerFor = (tenant: TenantKeys) =>
@@ -248,12 +254,16 @@ export class Restorer {
       if (!(cause instanceof EngineError) || cause.code !== 'unsupported') throw mismatchOf(cause);
       this.withoutNativeSeal = true;
     }
-    const objectFirst = reading.firstBlock - reading.indexInObject;
-    const { start, end } =
-      physicalBlocks.length === reading.blocksInObject
-        ? { start: 0, end: reading.sectionBytes }
-        : blocksInSection(shape, codec, objectFirst, skip, physicalBlocks.length);
-    const sections = reader.openSections().map((section) => section.subarray(start, end));
+    const stored: SectionBlocks = {
+      firstBlock: reading.firstBlock - reading.indexInObject,
+      count: reading.blocksInObject,
+      lastTokens,
+    };
+    const sections = reader.openSections().map((section) => {
+      const ranges = blockRanges(section, shape, codec, stored);
+      if (!ranges) throw new Mismatch('Stored KV object refused: a section is not its blocks.');
+      return section.subarray(ranges[skip]!.start, ranges[skip + physicalBlocks.length - 1]!.end);
+    });
     await engine.importBlocks(physicalBlocks, codec, sections, firstToken, lastTokens).catch((cause: unknown) => {
       throw mismatchOf(cause);
     });

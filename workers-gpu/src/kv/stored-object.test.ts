@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { type Codec, fromHex, type KvDtype, peekHeaderBytes, toHex } from '@longshore/core';
-import { encodedBlockBytes } from './domain/section-layout.ts';
+import { sectionBounds } from './domain/section-layout.ts';
 import { Mismatch } from './fault.ts';
 import { SealedObjectReader, sealObject } from './stored-object.ts';
 
@@ -32,28 +32,17 @@ interface GoldenObject {
 
 const sealedOnes = (golden.objects as GoldenObject[]).filter((object) => object.sealed);
 
-function sectionBytes(object: GoldenObject): number {
-  const shape = { kvHeads: object.kv_heads, headDim: object.head_dim, kvDtype: object.kv_dtype };
-  return object.block_hashes.reduce((sum, _, index) => {
-    const tokens = Math.min(128, object.token_count - 128 * index);
-    return sum + encodedBlockBytes(shape, object.codec, object.first_token / 128 + index, tokens);
-  }, 0);
-}
-
 function readerOf(object: GoldenObject, bytes: Uint8Array): SealedObjectReader {
-  const length = sectionBytes(object);
+  const shape = { kvHeads: object.kv_heads, headDim: object.head_dim, kvDtype: object.kv_dtype };
+  const count = object.block_hashes.length;
+  const lastTokens = object.token_count - 128 * (count - 1);
+  const blocks = { firstBlock: object.first_token / 128, count, lastTokens };
   return new SealedObjectReader(bytes, {
     namespace: fromHex(object.namespace),
-    shape: {
-      layers: golden.layer_count,
-      kvHeads: object.kv_heads,
-      headDim: object.head_dim,
-      kvDtype: object.kv_dtype,
-      codec: object.codec,
-    },
+    shape: { ...shape, layers: golden.layer_count, codec: object.codec },
     codec: object.codec,
     storedBytes: bytes.length,
-    sectionBytes: length,
+    sectionBytes: sectionBounds(shape, object.codec, blocks),
     keys: new Map([[object.key_id, key]]),
     contradiction: () => undefined,
   });
@@ -62,7 +51,7 @@ function readerOf(object: GoldenObject, bytes: Uint8Array): SealedObjectReader {
 test('there are sealed golden objects to read', () => {
   assert.deepEqual(
     sealedOnes.map((object) => object.file),
-    ['sealed.bin', 'partial.bin'],
+    ['sealed.bin', 'partial.bin', 'sealed-lossless.bin'],
   );
 });
 

@@ -13,6 +13,7 @@ import {
   toHex,
 } from '@longshore/core';
 import type { SealedLayers } from '@longshore/native';
+import type { ByteBounds } from './domain/section-layout.ts';
 import { Mismatch, UnknownKey } from './fault.ts';
 import type { KvShape } from './kv-store.ts';
 import type { DataKey } from './tenant-keys.ts';
@@ -103,7 +104,7 @@ export interface Expectation {
   /** Stored bytes of the whole object, as the directory knows them. */
   storedBytes: number;
   /** Plain bytes of each section. */
-  sectionBytes: number;
+  sectionBytes: ByteBounds;
   keys: ReadonlyMap<string, DataKey>;
   /** What else the header contradicts: chain, position, size of blocks. */
   contradiction: (header: ObjectHeader) => string | undefined;
@@ -182,7 +183,8 @@ export class SealedObjectReader {
     if (header.kvDtype !== shape.kvDtype) return 'KV dtype differs';
     if (header.codec !== expected.codec || header.codecParameter !== 0) return 'codec differs';
     if (this.payloadAt + payloadBytes(header) !== expected.storedBytes) return 'size differs from the directory';
-    if (header.layers.some((layer) => layer.length !== expected.sectionBytes + TAG_BYTES))
+    const { least, most } = expected.sectionBytes;
+    if (header.layers.some(({ length }) => length < least + TAG_BYTES || length > most + TAG_BYTES))
       return 'section size differs';
     return expected.contradiction(header);
   }

@@ -11,7 +11,7 @@ import { BLOCK_TOKENS, type Codec } from '@longshore/core';
 import { startLocalS3 } from '@longshore/infra/testing';
 import { open } from '@longshore/native';
 import { createS3ObjectStore } from '../adapters/s3-object-store.ts';
-import { encodedBlockBytes } from '../domain/section-layout.ts';
+import { sectionBounds } from '../domain/section-layout.ts';
 import type { KvEngine, KvShape } from '../kv-store.ts';
 import { chainOf, openKvBench, tenantOf } from './kv-bench.ts';
 
@@ -31,10 +31,8 @@ function copyingEngine(shape: KvShape): KvEngine {
   const kept: Uint8Array[] = [];
   return {
     async exportBlocks(numbers, as, firstToken, lastTokens = BLOCK_TOKENS) {
-      const size = Array.from(numbers, (_, index) => {
-        const tokens = index === numbers.length - 1 ? lastTokens : BLOCK_TOKENS;
-        return encodedBlockBytes(shape, as, firstToken / BLOCK_TOKENS + index, tokens);
-      }).reduce((sum, bytes) => sum + bytes, 0);
+      const blocks = { firstBlock: firstToken / BLOCK_TOKENS, count: numbers.length, lastTokens };
+      const size = sectionBounds(shape, as, blocks).most;
       const layers = Array.from({ length: shape.layers }, (_, layer) =>
         noise.subarray(layer * 4096, layer * 4096 + size),
       );
