@@ -1,11 +1,14 @@
+import { sql } from 'drizzle-orm';
 import {
   bigint,
+  bigserial,
   boolean,
   customType,
   doublePrecision,
   index,
   integer,
   jsonb,
+  numeric,
   pgEnum,
   pgTable,
   primaryKey,
@@ -27,6 +30,8 @@ export const organizations = pgTable('organizations', {
   id: text('id').primaryKey(),
   name: text('name').notNull(),
   createdAt: at('created_at').notNull().defaultNow(),
+  /** Set once: keys and cache are gone from then on, and the row stays for what is still to be billed. */
+  deletedAt: at('deleted_at'),
 });
 
 export const projects = pgTable('projects', {
@@ -107,6 +112,8 @@ export const kvObjects = pgTable(
     state: objectState('state').notNull(),
     firstToken: integer('first_token').notNull(),
     tokenCount: integer('token_count').notNull(),
+    /** Chain hash before the object's first block; null for a session's tail and for objects of the chain's root. */
+    parentHash: bytea('parent_hash'),
     /** Stored size, header included. */
     storedBytes: bytes('stored_bytes').notNull(),
     /** The same KV in the engine's dtype, before the codec. */
@@ -129,7 +136,62 @@ export const kvObjects = pgTable(
     index('kv_objects_expiry').on(table.expiresAt),
     index('kv_objects_session').on(table.sessionId),
     index('kv_objects_organization').on(table.organizationId),
+    /** Least recently used first: what an organization over its quota gives up. */
+    index('kv_objects_recency').on(table.organizationId, table.lastUsedAt).where(sql`state = 'ready'`),
+    index('kv_objects_reserved_parent').on(table.parentHash).where(sql`state = 'reserved'`),
   ],
+);
+
+/**
+ * Objects that neither time nor space may take, one row for each holder: a session's id, or a name that an operator gave. Pins
+ * are set along whole chains, so an object's ancestors are pinned with it.
+ */
+export const kvPins = pgTable(
+  'kv_pins',
+  {
+    objectKey: text('object_key')
+      .notNull()
+      .references(() => kvObjects.key, { onDelete: 'cascade' }),
+    holder: text('holder').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.objectKey, table.holder] }), index('kv_pins_holder').on(table.holder)],
+);
+
+/** One row per organization that ever stored something; a trigger on kv_objects keeps held_bytes (migrations, kv_ledger). */
+export const kvAccounts = pgTable('kv_accounts', {
+  organizationId: text('organization_id')
+    .primaryKey()
+    .references(() => organizations.id),
+  /** null: the platform's default applies. */
+  quotaBytes: bytes('quota_bytes'),
+  /** Stored bytes of reserved and ready objects: what counts against the quota. */
+  heldBytes: bytes('held_bytes').notNull().default(0),
+});
+
+/**
+ * Append-only: how an organization's ready (billed) bytes changed, written by a trigger on kv_objects in the transaction that
+ * changed them. The integral over time is linear in these rows, so their order does not matter.
+ */
+export const kvMeterEvents = pgTable(
+  'kv_meter_events',
+  {
+    id: bigserial('id', { mode: 'number' }).primaryKey(),
+    organizationId: text('organization_id').notNull(),
+    at: at('at').notNull(),
+    deltaBytes: bytes('delta_bytes').notNull(),
+  },
+  (table) => [index('kv_meter_events_organization').on(table.organizationId, table.at)],
+);
+
+/** Older events folded into whole hours, so that the meter's rows are bounded by time, not by traffic. */
+export const kvMeterHours = pgTable(
+  'kv_meter_hours',
+  {
+    organizationId: text('organization_id').notNull(),
+    hour: at('hour').notNull(),
+    byteSeconds: numeric('byte_seconds').notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.organizationId, table.hour] })],
 );
 
 /**
@@ -245,6 +307,7 @@ export const sessions = pgTable(
     index('sessions_organization').on(table.organizationId, table.createdAt),
     index('sessions_expiry').on(table.expiresAt),
     index('sessions_tail').on(table.tailObjectKey),
+    index('sessions_head').on(table.headHash),
   ],
 );
 

@@ -1,29 +1,14 @@
 import { and, eq, inArray, isNotNull, sql } from 'drizzle-orm';
 import type { Database } from '../client.ts';
-import { kvBlocks, kvObjects, sessions } from '../schema.ts';
+import { kvBlocks, kvObjects, kvPins, organizations, sessions } from '../schema.ts';
 import { byteaArray, textArray } from './arrays.ts';
+import { type Executor, isPinned, lockObjects, type RetireReason, retireLeafward, rowsOf } from './kv-chain.ts';
+import { slideAncestors } from './kv-touch.ts';
 
 /**
  * The life of a stored object's row: reserved -> ready -> tombstone or quarantined -> gone. Every step is conditional on the state
  * before it, so two workers, or a worker and a sweeper, cannot both win. Times are the database's: workers' clocks may differ.
  */
-
-type Executor = Pick<Database, 'select' | 'insert' | 'update' | 'delete' | 'execute'>;
-
-export interface NewKvObject {
-  key: string;
-  organizationId: string;
-  namespace: Uint8Array;
-  firstToken: number;
-  tokenCount: number;
-  storedBytes: number;
-  rawBytes: number;
-  codec: string;
-  workerId: string;
-  /** A session's tail. */
-  sessionId?: string;
-  ttlSeconds: number;
-}
 
 export interface NewKvBlock {
   hash: Uint8Array;
@@ -32,43 +17,90 @@ export interface NewKvBlock {
   indexInObject: number;
 }
 
-export type RetireReason = 'expired' | 'removed' | 'abandoned' | 'lost_race' | 'superseded' | 'orphan_tail';
-
-const fromNow = (seconds: number) => sql<Date>`now() + ${seconds} * interval '1 second'`;
-
-/** First step of the publish order. */
-export async function reserveObject(db: Executor, object: NewKvObject): Promise<void> {
-  const { ttlSeconds, ...row } = object;
-  await db.insert(kvObjects).values({ ...row, state: 'reserved', expiresAt: fromNow(ttlSeconds) });
+/** `orphaned`: the chain before it is gone, so it stands for nothing and was retired. */
+export interface MarkedReady {
+  taken: number;
+  orphaned: boolean;
 }
 
 /**
  * Last step of the publish order, in one transaction: the object becomes ready and takes the block hashes that no ready, unexpired
- * object holds. Returns how many it took. With none (of at least one) taken, the object is retired as `lost_race`. Returns
- * undefined when the reservation is gone: a sweeper gave it up, and the bytes must be considered deleted.
+ * object holds. Returns how many it took; with none (of at least one) taken, the object is retired. Returns undefined when the
+ * reservation is gone: a sweeper gave it up, or the organization was deleted, and the bytes must be considered deleted.
  */
 export async function markObjectReady(
   db: Database,
   key: string,
   blocks: readonly NewKvBlock[],
-): Promise<{ taken: number } | undefined> {
+): Promise<MarkedReady | undefined> {
   return db.transaction(async (tx) => {
     const [object] = await tx
       .update(kvObjects)
       .set({ state: 'ready', readyAt: sql`now()` })
-      .where(and(eq(kvObjects.key, key), eq(kvObjects.state, 'reserved')))
-      .returning({ organizationId: kvObjects.organizationId });
+      .where(
+        and(
+          eq(kvObjects.key, key),
+          eq(kvObjects.state, 'reserved'),
+          sql`exists (select 1 from ${organizations} where id = ${kvObjects.organizationId} and deleted_at is null)`,
+        ),
+      )
+      .returning({ organizationId: kvObjects.organizationId, expiresAt: sql<string>`${kvObjects.expiresAt}::text` });
     if (!object) return undefined;
-    if (blocks.length === 0) return { taken: 0 };
+    const first = blocks[0];
+    if (!first) return { taken: 0, orphaned: false };
+    if (first.blockIndex > 0 && !(await holdParent(tx, object.organizationId, first.parentHash))) {
+      await retireLeafward(tx, [key], 'orphaned');
+      return { taken: 0, orphaned: true };
+    }
     const inserted = await tx
       .insert(kvBlocks)
       .values(blocks.map((block) => ({ ...block, organizationId: object.organizationId, objectKey: key })))
       .onConflictDoNothing({ target: kvBlocks.hash })
       .returning({ hash: kvBlocks.hash });
-    const taken = inserted.length + (inserted.length < blocks.length ? await takeOver(tx, key, blocks) : 0);
-    if (taken === 0) await retireObjects(tx, [key], 'lost_race');
-    return { taken };
+    let taken = inserted.length;
+    let adopted: string | undefined;
+    if (taken < blocks.length) {
+      const over = await takeOver(tx, key, blocks);
+      if (over > 0) adopted = await adoptChildren(tx, key);
+      taken += over;
+    }
+    if (taken === 0) await retireLeafward(tx, [key], 'lost_race');
+    else await slideAncestors(tx, key, adopted ?? object.expiresAt);
+    return { taken, orphaned: false };
   });
+}
+
+/** True when the parent block's object is living; it stays so until the transaction ends. */
+async function holdParent(tx: Executor, organizationId: string, parentHash: Uint8Array): Promise<boolean> {
+  const rows = await rowsOf(
+    tx,
+    sql`select 1 from ${kvBlocks} b join ${kvObjects} o on o.key = b.object_key
+      where b.hash = any(${byteaArray([parentHash])}) and b.organization_id = ${organizationId} and o.state = 'ready'
+      for no key update of o`,
+  );
+  return rows.length > 0;
+}
+
+/** Blocks of a quarantined object may have living children: what takes its place lives as long, and is pinned by the same holders. */
+async function adoptChildren(tx: Executor, key: string): Promise<string | undefined> {
+  const children = await rowsOf<{ key: string }>(
+    tx,
+    sql`select child.key from ${kvObjects} child
+      where child.state = 'ready' and child.key in (select c.object_key from ${kvBlocks} p
+        join ${kvBlocks} c on c.parent_hash = p.hash and c.object_key <> p.object_key where p.object_key = ${key})
+      order by child.first_token desc, child.key for no key update`,
+  );
+  if (children.length === 0) return undefined;
+  const keys = textArray(children.map((child) => child.key));
+  const [own] = await rowsOf<{ expiresAt: string }>(
+    tx,
+    sql`update ${kvObjects} set expires_at =
+        greatest(expires_at, (select max(child.expires_at) from ${kvObjects} child where child.key = any(${keys})))
+      where key = ${key} returning expires_at::text as "expiresAt"`,
+  );
+  await tx.execute(sql`insert into ${kvPins} (object_key, holder)
+    select distinct ${key}, holder from ${kvPins} where object_key = any(${keys}) on conflict do nothing`);
+  return own?.expiresAt;
 }
 
 /**
@@ -91,8 +123,8 @@ async function takeOver(tx: Executor, key: string, blocks: readonly NewKvBlock[]
       and(
         sql`${kvBlocks.hash} = any(${hashes})`,
         sql`${kvBlocks.objectKey} <> ${key}`,
-        sql`not exists (select 1 from ${kvObjects} where ${kvObjects.key} = ${kvBlocks.objectKey}
-          and ${kvObjects.state} = 'ready' and ${kvObjects.expiresAt} > now())`,
+        sql`not exists (select 1 from ${kvObjects} o where o.key = ${kvBlocks.objectKey} and o.state = 'ready'
+          and (o.expires_at > now() or ${isPinned(sql`o.key`)}))`,
       ),
     )
     .returning({ hash: kvBlocks.hash });
@@ -124,7 +156,7 @@ export async function findBlocks(
       objectKey: kvObjects.key,
       indexInObject: kvBlocks.indexInObject,
       state: kvObjects.state,
-      expired: sql<boolean>`${kvObjects.expiresAt} <= now()`,
+      expired: sql<boolean>`${kvObjects.expiresAt} <= now() and not ${isPinned(sql`${kvObjects.key}`)}`,
       objectFirstToken: kvObjects.firstToken,
       objectTokenCount: kvObjects.tokenCount,
       storedBytes: kvObjects.storedBytes,
@@ -154,39 +186,15 @@ export async function findReadyObject(
   return row;
 }
 
-/** Slides expiry to now + ttl where that is later, and the last use. */
-export async function touchObjects(
-  db: Executor,
-  organizationId: string,
-  keys: readonly string[],
-  ttlSeconds: number,
-): Promise<void> {
-  await db
-    .update(kvObjects)
-    .set({ lastUsedAt: sql`now()`, expiresAt: sql`greatest(${kvObjects.expiresAt}, ${fromNow(ttlSeconds)})` })
-    .where(
-      and(
-        sql`${kvObjects.key} = any(${textArray(keys)})`,
-        eq(kvObjects.organizationId, organizationId),
-        eq(kvObjects.state, 'ready'),
-      ),
-    );
-}
-
-/** First step of the delete order: no new reader finds the objects from here on. Returns how many were retired. */
-export async function retireObjects(db: Executor, keys: readonly string[], reason: RetireReason): Promise<number> {
-  if (keys.length === 0) return 0;
-  const rows = await db
-    .update(kvObjects)
-    .set({ state: 'tombstone', retiredAt: sql`now()`, retiredReason: reason })
-    .where(
-      and(
-        sql`${kvObjects.key} = any(${textArray(keys)})`,
-        inArray(kvObjects.state, ['reserved', 'ready', 'quarantined']),
-      ),
-    )
-    .returning({ key: kvObjects.key });
-  return rows.length;
+/**
+ * First step of the delete order: no new reader finds the objects from here on. Those that a living block needs, and pinned ones, are
+ * left. Returns how many were retired.
+ */
+export async function retireObjects(db: Database, keys: readonly string[], reason: RetireReason): Promise<number> {
+  return db.transaction(async (tx) => {
+    const locked = await lockObjects(tx, keys);
+    return (await retireLeafward(tx, locked, reason)).length;
+  });
 }
 
 /**
@@ -195,9 +203,7 @@ export async function retireObjects(db: Executor, keys: readonly string[], reaso
  */
 export async function retireTails(db: Executor, keys: readonly string[], reason: RetireReason): Promise<void> {
   if (keys.length === 0) return;
-  await db.execute(
-    sql`select 1 from ${kvObjects} where ${kvObjects.key} = any(${textArray(keys)}) order by ${kvObjects.key} for update`,
-  );
+  await lockObjects(db, keys);
   await db
     .update(kvObjects)
     .set({ state: 'tombstone', retiredAt: sql`now()`, retiredReason: reason })
@@ -226,15 +232,21 @@ export async function quarantineObject(
   return rows.length > 0;
 }
 
-/** Retires every object that holds one of these blocks, all at once. Returns how many. */
+export interface Removed {
+  objects: number;
+  /** Left, because a living block outside of these needs them, or because they are pinned. */
+  kept: number;
+}
+
+/** Retires the objects that hold these blocks, all at once; what other chains continue stays. */
 export async function removeBlocks(
   db: Database,
   organizationId: string,
   hashes: readonly Uint8Array[],
-): Promise<number> {
+): Promise<Removed> {
   return db.transaction(async (tx) => {
     const rows = await tx
-      .selectDistinct({ key: kvObjects.key, firstToken: kvObjects.firstToken })
+      .selectDistinct({ key: kvObjects.key })
       .from(kvBlocks)
       .innerJoin(kvObjects, eq(kvObjects.key, kvBlocks.objectKey))
       .where(
@@ -244,10 +256,11 @@ export async function removeBlocks(
           inArray(kvObjects.state, ['ready', 'quarantined']),
         ),
       );
-    return retireObjects(
+    const keys = await lockObjects(
       tx,
       rows.map((row) => row.key),
-      'removed',
     );
+    const retired = await retireLeafward(tx, keys, 'removed');
+    return { objects: retired.length, kept: keys.length - retired.length };
   });
 }

@@ -1,46 +1,81 @@
-import { and, asc, desc, eq, inArray, isNotNull, isNull, lt, type SQL, sql } from 'drizzle-orm';
+import { and, asc, desc, eq, inArray, isNull, lt, type SQL, sql } from 'drizzle-orm';
 import type { Database } from '../client.ts';
-import { kvObjects, leases, sessions } from '../schema.ts';
+import { kvBlocks, kvObjects, leases, sessions } from '../schema.ts';
 import { textArray } from './arrays.ts';
-import { type RetireReason, retireTails } from './kv-objects.ts';
+import { hasLivingChild, isPinned, lockObjects, type RetireReason, retireLeafward, rowsOf } from './kv-chain.ts';
+import { retireTails } from './kv-objects.ts';
 
 /** What the sweeper asks. Every call is bounded by `limit` and may run on several workers at once. */
 
 const olderThan = (column: typeof kvObjects.createdAt | typeof kvObjects.retiredAt, seconds: number) =>
   lt(column, sql`now() - ${seconds} * interval '1 second'`);
 
-/** Selects and retires in one statement that checks `which` again, so that an object that has just changed is left alone. */
-async function retire(db: Database, which: SQL | undefined, order: SQL, limit: number, reason: RetireReason) {
-  const chosen = db.select({ key: kvObjects.key }).from(kvObjects).where(which).orderBy(order).limit(limit);
-  const rows = await db
-    .update(kvObjects)
-    .set({ state: 'tombstone', retiredAt: sql`now()`, retiredReason: reason })
-    .where(and(inArray(kvObjects.key, chosen), which))
-    .returning({ key: kvObjects.key });
-  return rows.length;
+/** Selects, locks, and retires what still fits `which`, so that an object that has just changed is left alone. */
+async function retire(db: Database, which: SQL, order: SQL, limit: number, reason: RetireReason, retiredAt?: SQL) {
+  return db.transaction(async (tx) => {
+    const chosen = await rowsOf<{ key: string }>(
+      tx,
+      sql`select key from ${kvObjects} where ${which} order by ${order} limit ${limit}`,
+    );
+    const locked = await lockObjects(
+      tx,
+      chosen.map((row) => row.key),
+      true,
+    );
+    const still = await rowsOf<{ key: string }>(
+      tx,
+      sql`select key from ${kvObjects} where key = any(${textArray(locked)}) and ${which}`,
+    );
+    const keys = still.map((row) => row.key);
+    return (await retireLeafward(tx, keys, reason, { keepExtended: true, ...(retiredAt && { retiredAt }) })).length;
+  });
 }
 
 /** Reservations older than `seconds`: their publisher died or gave up. */
 export async function retireAbandoned(db: Database, seconds: number, limit: number): Promise<number> {
-  const which = and(eq(kvObjects.state, 'reserved'), olderThan(kvObjects.createdAt, seconds));
-  return retire(db, which, sql`${kvObjects.createdAt}`, limit, 'abandoned');
+  const which = sql`state = 'reserved' and created_at < now() - ${seconds} * interval '1 second'`;
+  return retire(db, which, sql`created_at`, limit, 'abandoned');
 }
 
-/** Objects past their expiry, the deepest of a chain first: without its parents a block is of no use. */
+/**
+ * Objects past their expiry, the deepest of a chain first. They are retired as of their expiry: nobody could find them since, and
+ * nobody is billed for the sweeper's delay.
+ */
 export async function retireExpired(db: Database, limit: number): Promise<number> {
-  const which = and(eq(kvObjects.state, 'ready'), isNull(kvObjects.sessionId), sql`${kvObjects.expiresAt} <= now()`);
-  return retire(db, which, sql`${kvObjects.expiresAt}, ${kvObjects.firstToken} desc`, limit, 'expired');
+  const which = sql`state = 'ready' and session_id is null and expires_at <= now() and not ${isPinned(sql`key`)}`;
+  return retire(db, which, sql`expires_at, first_token desc`, limit, 'expired', sql`greatest(expires_at, ready_at)`);
+}
+
+/**
+ * All descendants of objects that were quarantined `seconds` ago and that nobody published again: they cannot be reached. Pinned ones
+ * stay, with their quarantined parent's row: the session's next turn publishes what is missing.
+ */
+export async function retireOrphans(db: Database, seconds: number, limit: number): Promise<number> {
+  return db.transaction(async (tx) => {
+    const children = (from: SQL) => sql`select distinct child.key from ${kvBlocks} p
+      join ${kvBlocks} c on c.parent_hash = p.hash and c.object_key <> p.object_key
+      join ${kvObjects} child on child.key = c.object_key and child.state = 'ready' ${from}`;
+    const found = await rowsOf<{ key: string }>(
+      tx,
+      sql`with recursive down(key) as (
+          (${children(sql`join ${kvObjects} parent on parent.key = p.object_key where parent.state = 'quarantined'
+            and parent.retired_at <= now() - ${seconds} * interval '1 second'`)} limit ${limit})
+          union ${children(sql`join down on down.key = p.object_key`)})
+        select key from down`,
+    );
+    const keys = await lockObjects(
+      tx,
+      found.map((row) => row.key),
+    );
+    return (await retireLeafward(tx, keys, 'orphaned')).length;
+  });
 }
 
 /** Tails that no session names, `seconds` after they were written: the turn that made them never committed. */
 export async function retireOrphanTails(db: Database, seconds: number, limit: number): Promise<number> {
-  const which = and(
-    eq(kvObjects.state, 'ready'),
-    isNotNull(kvObjects.sessionId),
-    olderThan(kvObjects.createdAt, seconds),
-    sql`not exists (select 1 from ${sessions} where ${sessions.tailObjectKey} = ${kvObjects.key})`,
-  );
-  return retire(db, which, sql`${kvObjects.createdAt}`, limit, 'orphan_tail');
+  const which = sql`state = 'ready' and session_id is not null and created_at < now() - ${seconds} * interval '1 second'
+    and not exists (select 1 from ${sessions} where tail_object_key = kv_objects.key)`;
+  return retire(db, which, sql`created_at`, limit, 'orphan_tail');
 }
 
 /** Sessions past their expiry and not pinned: tokens and transcript are forgotten, the tail is retired. */
@@ -85,19 +120,32 @@ export async function findDeletable(db: Database, graceSeconds: number, limit: n
   const rows = await db
     .select({ key: kvObjects.key })
     .from(kvObjects)
-    .where(and(inArray(kvObjects.state, ['tombstone', 'quarantined']), olderThan(kvObjects.retiredAt, graceSeconds)))
+    .where(
+      and(
+        inArray(kvObjects.state, ['tombstone', 'quarantined']),
+        olderThan(kvObjects.retiredAt, graceSeconds),
+        sql`not ${hasLivingChild(sql`${kvObjects.key}`)}`,
+      ),
+    )
     .orderBy(asc(kvObjects.retiredAt), desc(kvObjects.firstToken))
     .limit(limit);
   return rows.map((row) => row.key);
 }
 
-/** Last step of the delete order, after the bytes are gone. Block rows that still point here go with it. */
+/**
+ * Last step of the delete order, after the bytes are gone. Block rows that still point here go with it. A quarantined object keeps its
+ * row while living blocks need it.
+ */
 export async function deleteObjectRows(db: Database, keys: readonly string[]): Promise<void> {
   if (keys.length === 0) return;
   await db
     .delete(kvObjects)
     .where(
-      and(sql`${kvObjects.key} = any(${textArray(keys)})`, inArray(kvObjects.state, ['tombstone', 'quarantined'])),
+      and(
+        sql`${kvObjects.key} = any(${textArray(keys)})`,
+        inArray(kvObjects.state, ['tombstone', 'quarantined']),
+        sql`not ${hasLivingChild(sql`${kvObjects.key}`)}`,
+      ),
     );
 }
 

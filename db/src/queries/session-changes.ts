@@ -1,12 +1,13 @@
 import { and, eq, gte, isNull, or, sql } from 'drizzle-orm';
 import type { Database } from '../client.ts';
 import { sessions, turns } from '../schema.ts';
+import { textArray } from './arrays.ts';
+import { chainObjects, type Executor, lockObjects } from './kv-chain.ts';
 import { retireTails } from './kv-objects.ts';
+import { dropPins, pinChain } from './kv-pins.ts';
 import { type SessionOwner, type SessionSummary, summary } from './sessions-read.ts';
 
 /** What people do to a session besides taking turns: fork, truncate, change. */
-
-type Executor = Pick<Database, 'select' | 'insert' | 'update' | 'delete' | 'execute'>;
 
 const isLive = (owner: Partial<SessionOwner> & { organizationId: string }, id: string) =>
   and(
@@ -62,6 +63,8 @@ export async function forkSession(db: Database, owner: SessionOwner, fork: Fork)
     const copied = tx.select().from(turns).where(eq(turns.sessionId, source.id));
     const rows = await copied;
     if (rows.length > 0) await tx.insert(turns).values(rows.map((turn) => ({ ...turn, sessionId: fork.id })));
+    if (source.headHash !== null)
+      await keepObjects(tx, source.organizationId, source.headHash, source.tailObjectKey, ttlSeconds);
     return row;
   });
 }
@@ -84,7 +87,12 @@ export interface SessionCut {
 export async function cutSession(db: Database, cut: SessionCut): Promise<number | undefined> {
   return db.transaction(async (tx) => {
     const [before] = await tx
-      .select({ tail: sessions.tailObjectKey, version: sessions.version, status: sessions.status })
+      .select({
+        tail: sessions.tailObjectKey,
+        version: sessions.version,
+        status: sessions.status,
+        pinned: sessions.pinned,
+      })
       .from(sessions)
       .where(isLive(cut, cut.sessionId))
       .for('update');
@@ -106,6 +114,10 @@ export async function cutSession(db: Database, cut: SessionCut): Promise<number 
       .where(eq(sessions.id, cut.sessionId));
     await tx.delete(turns).where(and(eq(turns.sessionId, cut.sessionId), gte(turns.index, cut.turnCount)));
     if (before.tail !== null && before.tail !== cut.tailObjectKey) await retireTails(tx, [before.tail], 'superseded');
+    if (before.pinned) {
+      await dropPins(tx, cut.organizationId, cut.sessionId);
+      if (cut.headHash !== null) await pinChain(tx, cut.organizationId, cut.headHash, cut.sessionId);
+    }
     return version;
   });
 }
@@ -149,6 +161,8 @@ export async function changeSession(
     const { headHash, tail, ...session } = row;
     if (ttlSeconds !== undefined && headHash !== null)
       await keepObjects(tx, owner.organizationId, headHash, tail, ttlSeconds);
+    if (pinned === true && headHash !== null) await pinChain(tx, owner.organizationId, headHash, id);
+    if (pinned === false) await dropPins(tx, owner.organizationId, id);
     return session;
   });
 }
@@ -161,15 +175,8 @@ async function keepObjects(
   tail: string | null,
   ttlSeconds: number,
 ): Promise<void> {
-  await db.execute(sql`
-    with recursive chain as (
-      select hash, parent_hash, object_key from kv_blocks where hash = ${head} and organization_id = ${organizationId}
-      union all
-      select parent.hash, parent.parent_hash, parent.object_key
-      from kv_blocks as parent join chain on parent.hash = chain.parent_hash
-      where parent.organization_id = ${organizationId}
-    )
-    update kv_objects set expires_at = greatest(expires_at, now() + ${ttlSeconds}::int * interval '1 second')
-    where state = 'ready' and organization_id = ${organizationId}
-      and (key in (select object_key from chain) or key = ${tail})`);
+  const chain = await chainObjects(db, organizationId, head);
+  const keys = await lockObjects(db, [...chain.map((object) => object.key), ...(tail === null ? [] : [tail])]);
+  await db.execute(sql`update kv_objects set expires_at = greatest(expires_at, now() + ${ttlSeconds}::int * interval '1 second')
+    where state = 'ready' and organization_id = ${organizationId} and key = any(${textArray(keys)})`);
 }

@@ -5,7 +5,8 @@ import { bootstrapOrganization, newId } from '../bootstrap.ts';
 import { createDatabase, type DatabaseClient } from '../client.ts';
 import { kvObjects, sessions, turns } from '../schema.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/postgres.ts';
-import { markObjectReady, reserveObject } from './kv-objects.ts';
+import { markObjectReady } from './kv-objects.ts';
+import { reserveObject } from './kv-quota.ts';
 import { expireSessions, retireOrphanTails } from './kv-sweep.ts';
 import { commitTurn, createSession, deleteSession, failSession, loadSession } from './sessions.ts';
 
@@ -43,7 +44,7 @@ async function newTail(sessionId: string): Promise<string> {
     workerId: 'w',
     ttlSeconds: 600,
   });
-  assert.deepEqual(await markObjectReady(client.db, key, []), { taken: 0 });
+  assert.deepEqual(await markObjectReady(client.db, key, []), { taken: 0, orphaned: false });
   return key;
 }
 

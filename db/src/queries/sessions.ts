@@ -2,6 +2,7 @@ import { and, eq, inArray, isNull, or, sql } from 'drizzle-orm';
 import type { Database } from '../client.ts';
 import { sessions, turns } from '../schema.ts';
 import { retireTails } from './kv-objects.ts';
+import { pinChain, retireSessionChain } from './kv-pins.ts';
 
 /** Writes of a session's life: created by the edge, filled and continued by workers. Lists and reads for people: sessions-read.ts. */
 export type SessionRow = typeof sessions.$inferSelect;
@@ -69,7 +70,7 @@ export interface TurnCommit {
 export async function commitTurn(db: Database, commit: TurnCommit): Promise<number | undefined> {
   return db.transaction(async (tx) => {
     const [before] = await tx
-      .select({ tail: sessions.tailObjectKey, turnCount: sessions.turnCount })
+      .select({ tail: sessions.tailObjectKey, turnCount: sessions.turnCount, pinned: sessions.pinned })
       .from(sessions)
       .where(
         and(
@@ -108,6 +109,8 @@ export async function commitTurn(db: Database, commit: TurnCommit): Promise<numb
     });
     if (before.tail !== null && before.tail !== commit.tailObjectKey)
       await retireTails(tx, [before.tail], 'superseded');
+    if (before.pinned && commit.headHash !== null)
+      await pinChain(tx, commit.organizationId, commit.headHash, commit.sessionId);
     return version;
   });
 }
@@ -122,11 +125,14 @@ export async function failSession(db: Database, organizationId: string, id: stri
   return rows.length > 0;
 }
 
-/** Forgets tokens and transcript at once and retires the tail. False when there is no such live session. */
+/**
+ * Forgets tokens and transcript at once and retires its tail and what of its chain no other session, chain or pin needs: nothing of it is
+ * billed any more. False when there is no such live session.
+ */
 export async function deleteSession(db: Database, organizationId: string, id: string): Promise<boolean> {
   return db.transaction(async (tx) => {
     const [before] = await tx
-      .select({ tail: sessions.tailObjectKey })
+      .select({ tail: sessions.tailObjectKey, headHash: sessions.headHash })
       .from(sessions)
       .where(and(eq(sessions.id, id), eq(sessions.organizationId, organizationId), isNull(sessions.deletedAt)))
       .for('update');
@@ -144,6 +150,7 @@ export async function deleteSession(db: Database, organizationId: string, id: st
       })
       .where(eq(sessions.id, id));
     if (before.tail !== null) await retireTails(tx, [before.tail], 'removed');
+    await retireSessionChain(tx, organizationId, id, before.headHash);
     return true;
   });
 }

@@ -1,4 +1,4 @@
-import { BLOCK_TOKENS } from '@longshore/core';
+import { BLOCK_TOKENS, toHex } from '@longshore/core';
 import { BufferPool } from './buffer-pool.ts';
 import { Breaker } from './domain/breaker.ts';
 import { blocksPerObject } from './domain/object-plan.ts';
@@ -16,6 +16,7 @@ import { Restorer } from './restorer.ts';
 import { emptyStats } from './stats.ts';
 import { DEFAULT_SWEEP_AGES, type SweepAges, Sweeper } from './sweeper.ts';
 import { TenantCache } from './tenant-cache.ts';
+import type { TenantKeys } from './tenant-keys.ts';
 import { TouchThrottle } from './touch-throttle.ts';
 
 export interface KvStoreOptions {
@@ -40,6 +41,8 @@ export interface KvStoreOptions {
   warmUp?: boolean;
   /** Hears of every fault once, for logs. */
   onFault?: (fault: StoreFault) => void;
+  /** Milliseconds: `now` only grows, `date` is the time of day. Default: this machine's. */
+  clock?: { now: () => number; date: () => number };
 }
 
 const BREAKER_FAILURES = 4;
@@ -51,7 +54,7 @@ const IDLE_BUFFER_BYTES = 64 * 1024 * 1024;
 /** Wires the KV tiers together. Ports are closed by whoever made them. */
 export function createKvStore(options: KvStoreOptions): KvStore {
   const { engine, namespace, shape, workerId, epoch, ttlSeconds } = options;
-  const now = () => performance.now();
+  const { now, date } = options.clock ?? { now: () => performance.now(), date: () => Date.now() };
   const stats = emptyStats();
   const onFault = (fault: StoreFault) => {
     stats.faults[fault.kind]++;
@@ -63,7 +66,7 @@ export function createKvStore(options: KvStoreOptions): KvStore {
   const directory = guarded(options.directory, databaseBreaker, 'database', now);
   const tenants = new TenantCache(guarded(options.keyRing, databaseBreaker, 'database', now), namespace, now);
   const buffers = new BufferPool(IDLE_BUFFER_BYTES);
-  const writer = new ObjectWriter(objects, directory, buffers, { namespace, shape, workerId });
+  const writer = new ObjectWriter(objects, directory, buffers, { namespace, shape, workerId, stats });
   const perObject = blocksPerObject(storedBlockBytes(shape, shape.codec));
   const publisher = new Publisher({
     engine,
@@ -91,7 +94,7 @@ export function createKvStore(options: KvStoreOptions): KvStore {
     now,
   });
   const leases = new LeaseKeeper({ directory, workerId, epoch, stats, onFault, now });
-  const sweeper = new Sweeper(objects, directory, options.sweepAges ?? DEFAULT_SWEEP_AGES, onFault);
+  const sweeper = new Sweeper(objects, directory, options.sweepAges ?? DEFAULT_SWEEP_AGES, onFault, date);
   const touched = new TouchThrottle(now);
   let closed = false;
   let sweeping: Promise<unknown> = Promise.resolve();
@@ -116,7 +119,12 @@ export function createKvStore(options: KvStoreOptions): KvStore {
     void attempt(() => directory.findObject('', ''));
   }
 
-  async function findHit({ tenant, hashes, from = 0 }: LookupRequest): Promise<Hit> {
+  async function touch(tenant: TenantKeys, hashes: readonly Uint8Array[], ttl = ttlSeconds): Promise<void> {
+    const due = hashes.length > 0 && touched.due([`${toHex(hashes.at(-1)!)}:${ttl}`]).length > 0;
+    if (due) await directory.touch(tenant.organizationId, hashes, ttl);
+  }
+
+  async function findHit({ tenant, hashes, from = 0, ttlSeconds: ttl }: LookupRequest): Promise<Hit> {
     const rows = [];
     for (let start = from; start < hashes.length; start += LOOKUP_PAGE) {
       const page = hashes.slice(start, start + LOOKUP_PAGE);
@@ -129,8 +137,7 @@ export function createKvStore(options: KvStoreOptions): KvStore {
     stats.lookups++;
     stats.lookupBlocksAsked += hashes.length - from;
     stats.lookupBlocksHit += hit.blockCount;
-    const due = touched.due(hit.slices.map((slice) => slice.key));
-    if (due.length > 0) void attempt(() => directory.touch(tenant.organizationId, due, ttlSeconds));
+    void attempt(() => touch(tenant, hashes.slice(0, from + hit.blockCount), ttl));
     return hit;
   }
 
@@ -199,9 +206,8 @@ export function createKvStore(options: KvStoreOptions): KvStore {
     },
     getTail: (request) =>
       closed ? Promise.resolve(failed('closed', 'the KV store is closed')) : restorer.getTail(request),
-    touch: (tenant, keys, ttl) => attempt(() => directory.touch(tenant.organizationId, keys, ttl ?? ttlSeconds)),
-    remove: (tenant, hashes) =>
-      attempt(async () => ({ objects: await directory.removeBlocks(tenant.organizationId, hashes) })),
+    touch: (tenant, hashes, ttl) => attempt(() => touch(tenant, hashes, ttl)),
+    remove: (tenant, hashes) => attempt(() => directory.removeBlocks(tenant.organizationId, hashes)),
     sweep,
     async flush(timeoutMs) {
       let timer: NodeJS.Timeout | undefined;

@@ -14,6 +14,8 @@ const KIND_OF_STORE_ERROR: Record<StoreErrorKind, FaultKind> = {
   missing: 'missing',
   truncated: 'quarantined',
   cancelled: 'cancelled',
+  over_quota: 'over_quota',
+  orphaned: 'orphaned',
 };
 
 /** Names whatever was thrown on the way to or from a tier. */

@@ -108,7 +108,7 @@ test('a dead database: every call is a fault soon, and no call throws', async ()
     (kv) => kv.publish({ ...request, hashes: chainOf(tenant, 2, 3).hashes }).done,
     (kv) => kv.leases.acquire(tenant, hashes[0]!),
     (kv) => kv.leases.follow(hashes[0]!, 1000),
-    (kv) => kv.touch(tenant, [slices[0]!.key]),
+    (kv) => kv.touch(tenant, hashes, 7200),
     (kv) => kv.remove(tenant, hashes),
     (kv) => kv.tenant('org_never_seen'),
     (kv) => kv.sweep(),

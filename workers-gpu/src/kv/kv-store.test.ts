@@ -194,7 +194,7 @@ test('one organization finds nothing of another, even with the same tokens', asy
 
 test('remove hides a chain at once and a later publish brings it back', async () => {
   const { a, b, tenant, chain, request } = await published(5, { seed: 9 });
-  assert.deepEqual(unwrap(await a.store.remove(tenant, chain.hashes)), { objects: 1 });
+  assert.deepEqual(unwrap(await a.store.remove(tenant, chain.hashes)), { objects: 1, kept: 0 });
   const gone = unwrap(await b.store.lookup({ tenant, hashes: chain.hashes }));
   assert.deepEqual([gone.blockCount, gone.endedBy], [0, 'expired']);
   assert.equal(unwrap(await a.store.publish(request).done).written, 5);
@@ -221,9 +221,9 @@ test('expired blocks are no hit, are swept, and a use slides the expiry', async 
   for (let tries = 0; tries < 100 && (await expiryOf()) === before; tries++)
     await new Promise((r) => setTimeout(r, 20));
   assert.ok((await expiryOf()) > before + 3000_000, 'a lookup slides it by the ttl');
-  unwrap(await a.store.touch(tenant, [key], 10 * 3600));
+  unwrap(await a.store.touch(tenant, chain.hashes, 10 * 3600));
   assert.ok((await expiryOf()) > before + 9 * 3600_000);
-  unwrap(await a.store.touch(tenant, [key], 1));
+  unwrap(await a.store.touch(tenant, chain.hashes, 1));
   assert.ok((await expiryOf()) > before + 9 * 3600_000, 'never shortened');
 
   await expireIn('0 seconds');

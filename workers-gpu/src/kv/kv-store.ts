@@ -28,6 +28,8 @@ export interface LookupRequest {
   hashes: readonly Uint8Array[];
   /** First block that is wanted (earlier ones are resident). Default 0. */
   from?: number;
+  /** How long what is found is kept from now on; default: the store's. */
+  ttlSeconds?: number;
 }
 
 export interface RestoreRequest {
@@ -155,6 +157,8 @@ export interface SweepReport {
   /** Reservations whose publisher died, now tombstones. */
   abandoned: number;
   expired: number;
+  /** Descendants of quarantined objects that nobody published again. */
+  orphaned: number;
   orphanTails: number;
   expiredSessions: number;
   /** Objects and rows deleted past their grace. */
@@ -185,10 +189,16 @@ export interface KvStore {
   publish(request: PublishRequest): PublishHandle;
   putTail(request: TailRequest): Promise<Outcome<StoredTail>>;
   getTail(request: GetTailRequest): Promise<Outcome<Restored>>;
-  /** Slides the objects' expiry to now + ttl (default: the store's) where that is later. */
-  touch(tenant: TenantKeys, objectKeys: readonly string[], ttlSeconds?: number): Promise<Outcome<void>>;
-  /** Tombstones every object that holds one of these blocks, children first; their bytes go after the grace. */
-  remove(tenant: TenantKeys, hashes: readonly Uint8Array[]): Promise<Outcome<{ objects: number }>>;
+  /**
+   * The chain h(0) … was used, wherever its blocks are: slides its expiry to now + ttl (default: the store's) where that is later. A
+   * chain is written at most once a minute.
+   */
+  touch(tenant: TenantKeys, hashes: readonly Uint8Array[], ttlSeconds?: number): Promise<Outcome<void>>;
+  /**
+   * Tombstones the objects that hold these blocks; nobody is billed for them from then on, and their bytes go after the grace. `kept`:
+   * objects that another chain continues, or that are pinned.
+   */
+  remove(tenant: TenantKeys, hashes: readonly Uint8Array[]): Promise<Outcome<{ objects: number; kept: number }>>;
   /** One bounded pass over what crashes, expiry and deletes left behind. */
   sweep(): Promise<Outcome<SweepReport>>;
   /** Resolves when every accepted publish has ended, or after `timeoutMs`: false then. */

@@ -7,6 +7,10 @@ export type FaultKind =
   | 'quarantined'
   /** The directory named an object that the object store does not hold; its row was quarantined. */
   | 'missing'
+  /** The organization's quota is full, and nothing of its own could be evicted for it. */
+  | 'over_quota'
+  /** What was published continues a chain that is not stored any more; publish that chain first. */
+  | 'orphaned'
   /** A bounded queue is full. */
   | 'overloaded'
   /** The engine refused to export or import. */

@@ -2,14 +2,28 @@ import type {
   FoundBlock,
   LeaseClaim,
   LeaseHolder,
+  MarkedReady,
   NewKvBlock,
   NewKvObject,
   OpenedDataKey,
+  Pinned,
+  Removed,
+  Reservation,
   RetireReason,
 } from '@longshore/db';
 
-/** `truncated`: the object exists and is shorter than its directory row says. */
-export type StoreErrorKind = 'unavailable' | 'timeout' | 'missing' | 'truncated' | 'cancelled';
+/**
+ * `truncated`: the object exists and is shorter than its directory row says. `over_quota`: the organization's quota is full and nothing
+ * of its own could go. `orphaned`: the chain before what was published is not stored any more.
+ */
+export type StoreErrorKind =
+  | 'unavailable'
+  | 'timeout'
+  | 'missing'
+  | 'truncated'
+  | 'cancelled'
+  | 'over_quota'
+  | 'orphaned';
 
 /** The only error that ports reject with. */
 export class StoreError extends Error {
@@ -60,12 +74,15 @@ export interface BlockDirectory {
   findBlocks(organizationId: string, namespace: Uint8Array, hashes: readonly Uint8Array[]): Promise<FoundBlock[]>;
   /** Stored bytes of a ready object; undefined when there is none. */
   findObject(organizationId: string, key: string): Promise<{ storedBytes: number } | undefined>;
-  reserve(object: NewKvObject): Promise<void>;
-  markReady(key: string, blocks: readonly NewKvBlock[]): Promise<{ taken: number } | undefined>;
-  touch(organizationId: string, keys: readonly string[], ttlSeconds: number): Promise<void>;
+  reserve(object: NewKvObject): Promise<Reservation>;
+  markReady(key: string, blocks: readonly NewKvBlock[]): Promise<MarkedReady | undefined>;
+  /** `hashes`: the used chain from its start on. */
+  touch(organizationId: string, hashes: readonly Uint8Array[], ttlSeconds: number): Promise<void>;
+  pin(organizationId: string, headHash: Uint8Array, holder: string): Promise<Pinned>;
+  unpin(organizationId: string, holder: string): Promise<number>;
   retire(keys: readonly string[], reason: RetireReason): Promise<number>;
   quarantine(organizationId: string, key: string, reason: string): Promise<boolean>;
-  removeBlocks(organizationId: string, hashes: readonly Uint8Array[]): Promise<number>;
+  removeBlocks(organizationId: string, hashes: readonly Uint8Array[]): Promise<Removed>;
 
   acquireLease(claim: LeaseClaim): Promise<'acquired' | LeaseHolder>;
   renewLease(claim: LeaseClaim): Promise<boolean>;
@@ -74,12 +91,14 @@ export interface BlockDirectory {
 
   retireAbandoned(olderThanSeconds: number, limit: number): Promise<number>;
   retireExpired(limit: number): Promise<number>;
+  retireOrphans(quarantinedForSeconds: number, limit: number): Promise<number>;
   retireOrphanTails(olderThanSeconds: number, limit: number): Promise<number>;
   expireSessions(limit: number): Promise<number>;
   findDeletable(graceSeconds: number, limit: number): Promise<string[]>;
   deleteRows(keys: readonly string[]): Promise<void>;
   findUnknownKeys(keys: readonly string[]): Promise<string[]>;
   deleteStaleLeases(limit: number): Promise<number>;
+  foldMeter(keepHours: number, limit: number): Promise<number>;
 }
 
 /** Where organizations' keys come from, unwrapped, newest first. Rejects with StoreError only. */

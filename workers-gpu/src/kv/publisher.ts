@@ -25,6 +25,14 @@ export interface PublisherOptions {
   now: () => number;
 }
 
+/** A block on its way. */
+interface Arrival {
+  /** Of the whole request. */
+  outcome: Promise<Outcome<Published>>;
+  /** The block's object is ready, or will not be. */
+  landed: PromiseWithResolvers<void>;
+}
+
 /** One publish request on its way. */
 interface Job {
   request: PublishRequest;
@@ -37,14 +45,15 @@ interface Job {
 }
 
 /**
- * Publishes in the background, parents first. Blocks that the directory has, or that another request of this worker is publishing,
+ * Publishes in the background. Objects are put as they come and made ready parents first: the directory takes no block whose parent it
+ * does not have. Blocks that the directory has, or that another request of this worker is publishing,
  * are not written again. The queue counts blocks whose memory is still held; beyond its bound a request is refused at once.
  */
 export class Publisher {
   private readonly options: PublisherOptions;
   private readonly slots = new Slots(CONCURRENT_OBJECTS, Number.POSITIVE_INFINITY);
   /** Hex hash -> the publish that is bringing it. */
-  private readonly inFlight = new Map<string, Promise<Outcome<Published>>>();
+  private readonly inFlight = new Map<string, Arrival>();
   private readonly running = new Set<Promise<unknown>>();
   private closed = false;
   private abandoned = false;
@@ -110,10 +119,15 @@ export class Publisher {
   private async run(job: Job, exported: () => void): Promise<Outcome<Published>> {
     const { firstBlock, physicalBlocks, hashes } = job.request;
     const names = Array.from(physicalBlocks, (_, index) => toHex(hashes[firstBlock + index]!));
-    const others = new Set(names.flatMap((name) => this.inFlight.get(name) ?? []));
-    const mine = new Set(names.filter((name) => !this.inFlight.has(name)));
+    const others = new Set(names.flatMap((name) => this.inFlight.get(name)?.outcome ?? []));
     const outcome = Promise.withResolvers<Outcome<Published>>();
-    for (const name of mine) this.inFlight.set(name, outcome.promise);
+    const mine = new Map<string, Arrival>();
+    for (const name of names) {
+      if (this.inFlight.has(name)) continue;
+      const arrival = { outcome: outcome.promise, landed: Promise.withResolvers<void>() };
+      mine.set(name, arrival);
+      this.inFlight.set(name, arrival);
+    }
     try {
       await this.writeMissing(job, names, mine, exported);
     } catch (error) {
@@ -121,7 +135,10 @@ export class Publisher {
     } finally {
       this.release(job, job.unexported);
       exported();
-      for (const name of mine) this.inFlight.delete(name);
+      for (const [name, arrival] of mine) {
+        arrival.landed.resolve();
+        this.inFlight.delete(name);
+      }
     }
     if (job.fault) this.options.onFault(job.fault);
     const { written, storedBytes, rawBytes } = job;
@@ -135,7 +152,12 @@ export class Publisher {
     return own;
   }
 
-  private async writeMissing(job: Job, names: string[], mine: Set<string>, exported: () => void): Promise<void> {
+  private async writeMissing(
+    job: Job,
+    names: string[],
+    mine: ReadonlyMap<string, Arrival>,
+    exported: () => void,
+  ): Promise<void> {
     const { tenant, hashes, firstBlock } = job.request;
     const asked = names.flatMap((name, index) => (mine.has(name) ? hashes[firstBlock + index]! : []));
     const rows = asked.length === 0 ? [] : await this.findRows(tenant.organizationId, asked);
@@ -143,6 +165,7 @@ export class Publisher {
     const skipped = (index: number) => !mine.has(names[index]!) || stored.has(names[index]!);
     const runs = planObjects(names.length, skipped, this.options.blocksPerObject);
     this.release(job, names.filter((_, index) => skipped(index)).length);
+    for (const name of stored) mine.get(name)?.landed.resolve();
 
     const writes: Promise<void>[] = [];
     let unexportedRuns = runs.length;
@@ -153,14 +176,17 @@ export class Publisher {
         job.fault ??= failed('closed', 'the KV store is closed').fault;
         break;
       }
-      const write = this.writeRun(job, run, () => {
+      const exportedRun = () => {
         unexportedRuns--;
         if (unexportedRuns === 0) exported();
-      })
+      };
+      const write = this.writeRun(job, run, exportedRun, release)
         .catch((error) => {
           job.fault ??= faultOf(error);
         })
-        .finally(release);
+        .finally(() => {
+          for (const name of names.slice(run.start, run.start + run.count)) mine.get(name)!.landed.resolve();
+        });
       writes.push(write);
     }
     await Promise.all(writes);
@@ -179,52 +205,65 @@ export class Publisher {
     return pages.flat();
   }
 
-  private async writeRun(job: Job, run: BlockRun, exported: () => void): Promise<void> {
-    const { engine, shape, stats, writer, now } = this.options;
-    const { tenant, hashes, physicalBlocks } = job.request;
+  /** `release`: called once the object is put; waiting for its parents must not keep theirs from being put. */
+  private async writeRun(job: Job, run: BlockRun, exported: () => void, release: () => void): Promise<void> {
+    const { stats, writer, now } = this.options;
     const startedAt = now();
     stats.publishesRunning++;
     try {
-      const firstBlock = job.request.firstBlock + run.start;
-      const firstToken = firstBlock * BLOCK_TOKENS;
-      const blocks = physicalBlocks.slice(run.start, run.start + run.count);
-      const encoded = await engine.exportBlocks(blocks, shape.codec, firstToken);
-      this.release(job, run.count);
-      exported();
-      const blockHashes = hashes.slice(firstBlock, firstBlock + run.count);
-      const parentOf = (index: number) => (index === 0 ? tenant.root : hashes[index - 1]!);
-      const written = await writer.write({
-        tenant,
-        content: {
-          codec: shape.codec,
-          partial: false,
-          parentHash: parentOf(firstBlock),
-          firstToken,
-          tokenCount: run.count * BLOCK_TOKENS,
-          blockHashes,
-          sections: encoded.layers,
-        },
-        blocks: blockHashes.map((hash, index) => ({
-          hash,
-          parentHash: parentOf(firstBlock + index),
-          blockIndex: firstBlock + index,
-          indexInObject: index,
-        })),
-        rawBytes: encoded.rawBytes,
-        ttlSeconds: job.request.ttlSeconds ?? this.options.ttlSeconds,
-      });
+      const { put, blocks, rawBytes } = await this.putRun(job, run, exported).finally(release);
+      await this.inFlight.get(toHex(blocks[0]!.parentHash))?.landed.promise;
+      const written = await writer.commit(put, blocks);
       job.written += written.taken;
       if (written.taken > 0) {
         job.storedBytes += written.storedBytes;
-        job.rawBytes += encoded.rawBytes;
+        job.rawBytes += rawBytes;
         stats.publishedBlocks += written.taken;
         stats.publishedBytes += written.storedBytes;
-        stats.publishedRawBytes += encoded.rawBytes;
+        stats.publishedRawBytes += rawBytes;
       }
       stats.publishMs += now() - startedAt;
     } finally {
       stats.publishesRunning--;
     }
+  }
+
+  private async putRun(job: Job, run: BlockRun, exported: () => void) {
+    const { engine, shape, writer } = this.options;
+    const { tenant, hashes, physicalBlocks } = job.request;
+    const firstBlock = job.request.firstBlock + run.start;
+    const firstToken = firstBlock * BLOCK_TOKENS;
+    const encoded = await engine.exportBlocks(
+      physicalBlocks.slice(run.start, run.start + run.count),
+      shape.codec,
+      firstToken,
+    );
+    this.release(job, run.count);
+    exported();
+    const blockHashes = hashes.slice(firstBlock, firstBlock + run.count);
+    const parentOf = (index: number) => (index === 0 ? tenant.root : hashes[index - 1]!);
+    const blocks = blockHashes.map((hash, index) => ({
+      hash,
+      parentHash: parentOf(firstBlock + index),
+      blockIndex: firstBlock + index,
+      indexInObject: index,
+    }));
+    const put = await writer.put({
+      tenant,
+      content: {
+        codec: shape.codec,
+        partial: false,
+        parentHash: parentOf(firstBlock),
+        firstToken,
+        tokenCount: run.count * BLOCK_TOKENS,
+        blockHashes,
+        sections: encoded.layers,
+      },
+      blocks,
+      rawBytes: encoded.rawBytes,
+      ttlSeconds: job.request.ttlSeconds ?? this.options.ttlSeconds,
+    });
+    return { put, blocks, rawBytes: encoded.rawBytes };
   }
 
   private release(job: Job, blocks: number): void {

@@ -16,6 +16,9 @@ export interface KvStoreStats {
   publishMs: number;
   droppedBlocks: number;
   quarantinedObjects: number;
+  /** Of the publishing organization's own, to stay within its quota. */
+  evictedObjects: number;
+  evictedBytes: number;
   leasesAcquired: number;
   leasesHeldByOthers: number;
   leasesLost: number;
@@ -43,6 +46,8 @@ export function emptyStats(): KvStoreStats {
     publishMs: 0,
     droppedBlocks: 0,
     quarantinedObjects: 0,
+    evictedObjects: 0,
+    evictedBytes: 0,
     leasesAcquired: 0,
     leasesHeldByOthers: 0,
     leasesLost: 0,
@@ -51,6 +56,8 @@ export function emptyStats(): KvStoreStats {
       timeout: 0,
       quarantined: 0,
       missing: 0,
+      over_quota: 0,
+      orphaned: 0,
       overloaded: 0,
       engine: 0,
       cancelled: 0,

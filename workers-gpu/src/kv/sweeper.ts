@@ -19,6 +19,9 @@ export const DEFAULT_SWEEP_AGES: SweepAges = { abandoned: 600, grace: 300, orpha
 /** Rows, objects or keys of one kind that one pass looks at. */
 const LIMIT = 500;
 const CONCURRENT_DELETES = 8;
+/** Storage is metered to the microsecond for so long; then by the hour. */
+const METER_HOURS = 48;
+const METER_LIMIT = 20;
 
 /**
  * Finds what crashes, expiry and deletes leave behind. Any number of workers may sweep at once: every step is idempotent and checks
@@ -29,10 +32,19 @@ export class Sweeper {
   private readonly directory: BlockDirectory;
   private readonly ages: SweepAges;
   private readonly onFault: (fault: StoreFault) => void;
+  /** Milliseconds since 1970, as the object store's clock counts them. */
+  private readonly date: () => number;
   /** Where the walk over the bucket goes on; undefined: at its start. */
   private cursor: string | undefined;
 
-  constructor(objects: ObjectStore, directory: BlockDirectory, ages: SweepAges, onFault: (fault: StoreFault) => void) {
+  constructor(
+    objects: ObjectStore,
+    directory: BlockDirectory,
+    ages: SweepAges,
+    onFault: (fault: StoreFault) => void,
+    date: () => number,
+  ) {
+    this.date = date;
     this.objects = objects;
     this.directory = directory;
     this.ages = ages;
@@ -45,6 +57,7 @@ export class Sweeper {
     const report: SweepReport = {
       abandoned: 0,
       expired: 0,
+      orphaned: 0,
       orphanTails: 0,
       expiredSessions: 0,
       deleted: 0,
@@ -66,10 +79,12 @@ export class Sweeper {
     await step('expiredSessions', () => directory.expireSessions(LIMIT));
     await step('abandoned', () => directory.retireAbandoned(ages.abandoned, LIMIT));
     await step('expired', () => directory.retireExpired(LIMIT));
+    await step('orphaned', () => directory.retireOrphans(ages.grace, LIMIT));
     await step('orphanTails', () => directory.retireOrphanTails(ages.orphan, LIMIT));
     await step('deleted', () => this.deleteRetired());
     await step('orphanObjects', () => this.deleteOrphans());
     await step(undefined, () => directory.deleteStaleLeases(LIMIT));
+    await step(undefined, () => directory.foldMeter(METER_HOURS, METER_LIMIT));
     report.more ||= this.cursor !== undefined;
     return firstFault ? { ok: false, fault: firstFault } : done(report);
   }
@@ -82,7 +97,7 @@ export class Sweeper {
   private async deleteOrphans(): Promise<number> {
     const page = await this.objects.list(KEY_PREFIX, this.cursor, LIMIT);
     this.cursor = page.length < LIMIT ? undefined : page.at(-1)!.key;
-    const oldEnough = Date.now() - 1000 * this.ages.orphan;
+    const oldEnough = this.date() - 1000 * this.ages.orphan;
     const keys = page.filter((info) => info.modifiedAt.getTime() <= oldEnough).map((info) => info.key);
     const orphans = await this.directory.findUnknownKeys(keys);
     return this.deleteBytes(orphans, async () => {});

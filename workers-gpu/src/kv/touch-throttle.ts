@@ -1,7 +1,7 @@
 const INTERVAL_MS = 60_000;
 const MAX_KEYS = 10_000;
 
-/** Which objects' expiry is worth sliding now: each at most once a minute, so that a hot prefix does not become a hot row. */
+/** Which chains' expiry is worth sliding now: each at most once a minute, so that a hot prefix does not become a hot row. */
 export class TouchThrottle {
   private readonly touchedAt = new Map<string, number>();
   private readonly now: () => number;

@@ -71,6 +71,7 @@ async function answer(
     sampling: samplingOf(request.sampling, seed),
     history: historyOf(request.sampling, prompt.tokens, answerTokens),
     ...sessionHints(parts, session, prompt),
+    ttlSeconds: session?.ttlSeconds,
     arrivedAt,
     signal,
     emit,

@@ -53,6 +53,7 @@ async function keep(
     promptTokens,
     cache: request.cache,
     sample: false,
+    ttlSeconds: state.ttlSeconds,
     arrivedAt,
     signal,
     emit,

@@ -25,6 +25,8 @@ export interface PrefixRequest {
   sample: boolean;
   read: boolean;
   write: boolean;
+  /** A session's, for what is found and published; undefined: the store's default. */
+  ttlSeconds?: number;
   /** A session's partial last block. */
   tail?: { endToken: number; objectKey: string | null };
   signal: AbortSignal;
@@ -36,6 +38,7 @@ export interface PrefixPlan {
   chain: PrefixChain;
   read: boolean;
   write: boolean;
+  ttlSeconds: number | undefined;
   reusableBlocks: number;
   /** Worth restoring, resident ones included. */
   storedBlocks: number;
@@ -80,6 +83,7 @@ export class PrefixPlanner {
       chain,
       read: request.read && tenant !== undefined,
       write: request.write && tenant !== undefined,
+      ttlSeconds: request.ttlSeconds,
       reusableBlocks,
       storedBlocks: 0,
       publishedBlocks: 0,
@@ -121,9 +125,13 @@ export class PrefixPlanner {
     plan.publishedBlocks = resident;
     plan.hit = undefined;
     plan.missReason = undefined;
-    if (resident >= plan.reusableBlocks) return;
     const hashes = plan.chain.digestRange(0, plan.reusableBlocks);
-    const outcome = await this.parts.kv.lookup({ tenant, hashes, from: resident });
+    if (resident >= plan.reusableBlocks) {
+      // What the device still holds must not expire in the store for not being read there.
+      void this.parts.kv.touch(tenant, hashes, plan.ttlSeconds);
+      return;
+    }
+    const outcome = await this.parts.kv.lookup({ tenant, hashes, from: resident, ttlSeconds: plan.ttlSeconds });
     if (!outcome.ok) {
       plan.missReason = missReasonOf(outcome.fault);
       return;

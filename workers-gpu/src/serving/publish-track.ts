@@ -24,6 +24,11 @@ export class PublishTrack {
     this.next = plan.publishedBlocks;
   }
 
+  /** How long a session keeps what it stores; undefined: the store's default. */
+  get ttlSeconds(): number | undefined {
+    return this.plan.ttlSeconds;
+  }
+
   /** Blocks below `end` are complete. Whole groups go now; `last` sends the rest too. */
   advance(sequence: Sequence, end: number, last: boolean): void {
     if (!this.plan.write) return;
@@ -46,6 +51,7 @@ export class PublishTrack {
       hashes: this.plan.chain.digestRange(0, firstBlock + physical.length),
       firstBlock,
       physicalBlocks: Uint32Array.from(physical),
+      ttlSeconds: this.plan.ttlSeconds,
     });
     this.handles.push(handle);
     void handle.exported.then(() => {

@@ -58,7 +58,7 @@ export class SessionKeeper {
     const wholeBlocks = Math.floor(held.endToken / BLOCK_TOKENS);
     const [stored, tail] = await Promise.all([
       this.storeBlocks(held, tenant, wholeBlocks, track),
-      this.storeTail(held, tenant, sessionId, wholeBlocks),
+      this.storeTail(held, tenant, sessionId, wholeBlocks, track.ttlSeconds),
     ]);
     const whole = stored === wholeBlocks;
     const headHash = stored === 0 ? null : held.sequence.chain.parentOf(stored);
@@ -76,14 +76,11 @@ export class SessionKeeper {
     if (wholeBlocks === 0) return 0;
     const hashes = held.sequence.chain.digestRange(0, wholeBlocks);
     for (let attempt = 0; attempt < 2; attempt++) {
-      const outcome = await this.kv.lookup({ tenant, hashes });
+      const outcome = await this.kv.lookup({ tenant, hashes, ttlSeconds: track.ttlSeconds });
       if (!outcome.ok) return 0;
       const { blockCount, slices } = outcome.value;
       if (attempt === 0 && slices.length > 0) {
-        void this.kv.touch(
-          tenant,
-          slices.map((slice) => slice.key),
-        );
+        void this.kv.touch(tenant, hashes.slice(0, blockCount), track.ttlSeconds);
       }
       if (blockCount === wholeBlocks || attempt === 1) return blockCount;
       track.publish(held.physical.slice(blockCount, wholeBlocks), blockCount);
@@ -97,6 +94,7 @@ export class SessionKeeper {
     tenant: TenantKeys,
     sessionId: string,
     wholeBlocks: number,
+    ttlSeconds: number | undefined,
   ): Promise<{ objectKey: string | null } | undefined> {
     const firstToken = wholeBlocks * BLOCK_TOKENS;
     if (held.endToken === firstToken) return { objectKey: null };
@@ -109,6 +107,7 @@ export class SessionKeeper {
       firstToken,
       tokenCount: held.endToken - firstToken,
       physicalBlock: held.physical[wholeBlocks]!,
+      ttlSeconds,
     });
     return outcome.ok ? outcome.value : undefined;
   }

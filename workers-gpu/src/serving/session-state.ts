@@ -8,6 +8,7 @@ import { openBytes, sealBytes, type TenantKeys } from '../kv/index.ts';
 /** What a session row holds once opened. */
 export interface SessionState {
   id: string;
+  ttlSeconds: number;
   version: number;
   tokens: number[];
   transcript: Transcript;
@@ -40,8 +41,8 @@ const storedSchema = z.object({
 });
 
 export function openSession(row: SessionRow, tenant: TenantKeys): SessionState {
-  const { id, version, tailObjectKey, headHash } = row;
-  const base = { id, version, tailObjectKey, headHash };
+  const { id, ttlSeconds, version, tailObjectKey, headHash } = row;
+  const base = { id, ttlSeconds, version, tailObjectKey, headHash };
   if (row.sealedTokens === null || row.sealedTranscript === null) {
     return { ...base, tokens: [], transcript: EMPTY_TRANSCRIPT, marks: [], keptTokens: 0, namespace: '' };
   }

@@ -18,6 +18,8 @@ export interface RunRequest {
   sampling?: SamplingParams;
   history?: () => Uint32Array;
   tail?: { endToken: number; objectKey: string | null };
+  /** A session's ttl. */
+  ttlSeconds?: number;
   /** Tokens that a session says are kept; absent: every whole block could have been cached. */
   keptTokens?: number;
   missReason?: MissReason;
@@ -45,6 +47,7 @@ export async function startRun(parts: WorkerParts, request: RunRequest): Promise
     read: request.cache.read,
     write: request.cache.write,
     tail: request.tail,
+    ttlSeconds: request.ttlSeconds,
     signal,
   });
   const track = new PublishTrack(parts.kv, parts.scheduler.blocks, plan, () => parts.loop.wake());

@@ -8,9 +8,11 @@ import {
   findDeletable,
   findReadyObject,
   findUnknownKeys,
+  foldMeter,
   loadDataKeys,
   markObjectReady,
   observeLease,
+  pinChain,
   quarantineObject,
   releaseLease,
   removeBlocks,
@@ -19,8 +21,10 @@ import {
   retireAbandoned,
   retireExpired,
   retireObjects,
+  retireOrphans,
   retireOrphanTails,
-  touchObjects,
+  touchBlocks,
+  unpin,
 } from '@longshore/db';
 import { type BlockDirectory, type KeyRing, StoreError } from '../ports.ts';
 
@@ -43,14 +47,22 @@ async function within<T>(query: Promise<T>): Promise<T> {
   }
 }
 
+export interface PostgresDirectoryOptions {
+  /** For organizations without a quota of their own; absent: no limit. */
+  defaultQuotaBytes?: number;
+}
+
 /** The directory in Postgres. Reads see only what is committed, so two workers agree. */
-export function createPostgresDirectory(db: Database): BlockDirectory {
+export function createPostgresDirectory(db: Database, options: PostgresDirectoryOptions = {}): BlockDirectory {
   return {
     findBlocks: (organizationId, namespace, hashes) => within(findBlocks(db, organizationId, namespace, hashes)),
     findObject: (organizationId, key) => within(findReadyObject(db, organizationId, key)),
-    reserve: (object) => within(reserveObject(db, object)),
+    reserve: (object) => within(reserveObject(db, object, options.defaultQuotaBytes)),
     markReady: (key, blocks) => within(markObjectReady(db, key, blocks)),
-    touch: (organizationId, keys, ttlSeconds) => within(touchObjects(db, organizationId, keys, ttlSeconds)),
+    touch: (organizationId, hashes, ttlSeconds) => within(touchBlocks(db, organizationId, hashes, ttlSeconds)),
+    pin: (organizationId, headHash, holder) =>
+      within(db.transaction((tx) => pinChain(tx, organizationId, headHash, holder))),
+    unpin: (organizationId, holder) => within(unpin(db, organizationId, holder)),
     retire: (keys, reason) => within(retireObjects(db, keys, reason)),
     quarantine: (organizationId, key, reason) => within(quarantineObject(db, organizationId, key, reason)),
     removeBlocks: (organizationId, hashes) => within(removeBlocks(db, organizationId, hashes)),
@@ -60,12 +72,14 @@ export function createPostgresDirectory(db: Database): BlockDirectory {
     observeLease: (hash) => within(observeLease(db, hash)),
     retireAbandoned: (seconds, limit) => within(retireAbandoned(db, seconds, limit)),
     retireExpired: (limit) => within(retireExpired(db, limit)),
+    retireOrphans: (seconds, limit) => within(retireOrphans(db, seconds, limit)),
     retireOrphanTails: (seconds, limit) => within(retireOrphanTails(db, seconds, limit)),
     expireSessions: (limit) => within(expireSessions(db, limit)),
     findDeletable: (graceSeconds, limit) => within(findDeletable(db, graceSeconds, limit)),
     deleteRows: (keys) => within(deleteObjectRows(db, keys)),
     findUnknownKeys: (keys) => within(findUnknownKeys(db, keys)),
     deleteStaleLeases: (limit) => within(deleteStaleLeases(db, limit)),
+    foldMeter: (keepHours, limit) => within(foldMeter(db, keepHours, limit)),
   };
 }
 
