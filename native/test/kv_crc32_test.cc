@@ -43,3 +43,5 @@ TEST(continues_from_any_split) {
 
 }  // namespace
 }  // namespace longshore
+
+TEST_MAIN

@@ -24,6 +24,8 @@ const environmentSchema = z.object({
   LONGSHORE_KV_BYTES: whole(1024 ** 2, 2 ** 46).default(DEFAULT_KV_BYTES),
   LONGSHORE_KV_DTYPE: z.enum(['bf16', 'f32']).default('bf16'),
   LONGSHORE_CODEC: z.enum(['int8', 'lossless', 'raw']).default('int8'),
+  /** compete: load or compute, whichever is faster, block by block; always: load all that is stored (measurements). */
+  LONGSHORE_RESTORE: z.enum(['compete', 'always']).default('compete'),
   LONGSHORE_MAX_BATCH_TOKENS: whole(16, 65536).default(512),
   LONGSHORE_MAX_RUNNING: whole(1, 1024).default(16),
   LONGSHORE_MAX_WAITING: whole(0, 65536).default(64),
@@ -56,6 +58,7 @@ export interface WorkerConfig {
   kvBytes: number;
   kvDtype: 'bf16' | 'f32';
   codec: 'int8' | 'lossless' | 'raw';
+  restorePolicy: 'compete' | 'always';
   maxBatchTokens: number;
   maxRunning: number;
   maxWaiting: number;
@@ -107,6 +110,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     kvBytes: env.LONGSHORE_KV_BYTES,
     kvDtype: env.LONGSHORE_KV_DTYPE,
     codec: env.LONGSHORE_CODEC,
+    restorePolicy: env.LONGSHORE_RESTORE,
     maxBatchTokens: env.LONGSHORE_MAX_BATCH_TOKENS,
     maxRunning: env.LONGSHORE_MAX_RUNNING,
     maxWaiting: env.LONGSHORE_MAX_WAITING,

@@ -115,6 +115,11 @@ export interface CacheReport {
   recomputeMsEstimate: number;
   savedMs: number;
   decision: 'compute' | 'reuse' | 'restore' | 'restore_and_compute';
+  /** When blocks were stored: loading all of them, and computing them instead, as expected before either began. */
+  loadMsEstimate?: number;
+  computeMsEstimate?: number;
+  /** Time until they were on the device, loaded or computed / the lesser of the two estimates. */
+  regretEstimate?: number;
   missReason?: MissReason;
   /** Index of the first prompt token that no cache held, when the hit was not complete. */
   firstDivergentToken?: number;

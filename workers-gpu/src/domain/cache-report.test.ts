@@ -46,3 +46,11 @@ test('a partial hit says where it ended', () => {
     ['restore_and_compute', 'never_seen', 384],
   );
 });
+
+test('where something was stored, both estimates and the regret against the better one are told', () => {
+  const estimates = { loadMs: 100, recomputeMs: 400 };
+  const told = cacheReport({ ...FACTS, estimates, prefixMs: 150 });
+  assert.deepEqual([told.loadMsEstimate, told.computeMsEstimate, told.regretEstimate], [100, 400, 1.5]);
+  assert.equal(cacheReport({ ...FACTS, estimates, prefixMs: undefined }).regretEstimate, undefined);
+  assert.equal(cacheReport(FACTS).loadMsEstimate, undefined);
+});

@@ -17,6 +17,10 @@ export interface CacheFacts {
   loadMs: number;
   /** To compute the cached tokens instead. */
   recomputeMsEstimate: number;
+  /** When something was stored: what loading all of it, and computing it, was expected to take; milliseconds. */
+  estimates?: { loadMs: number; recomputeMs: number } | undefined;
+  /** Until all that was stored was on the device, whichever way. */
+  prefixMs?: number | undefined;
   missReason: MissReason | undefined;
 }
 
@@ -34,6 +38,7 @@ export function cacheReport(facts: CacheFacts): CacheReport {
     recomputeMsEstimate: facts.recomputeMsEstimate,
     savedMs: facts.cachedTokens === 0 ? 0 : facts.recomputeMsEstimate - facts.loadMs,
     decision: decisionOf(facts, restored, complete),
+    ...competition(facts),
   };
   if (complete) return report;
   const reason = facts.missReason ?? (facts.reusableBlocks === 0 ? 'below_one_block' : 'never_seen');
@@ -44,4 +49,18 @@ function decisionOf(facts: CacheFacts, restored: boolean, complete: boolean): Ca
   if (facts.cachedTokens === 0) return 'compute';
   if (!restored) return 'reuse';
   return complete ? 'restore' : 'restore_and_compute';
+}
+
+/** Shortest time that a regret is counted over: below it the clock and the event loop speak. */
+const MIN_BEST_MS = 1;
+
+function competition({ estimates, prefixMs }: CacheFacts): Partial<CacheReport> {
+  if (estimates === undefined) return {};
+  const { loadMs, recomputeMs } = estimates;
+  const best = Math.max(MIN_BEST_MS, Math.min(loadMs, recomputeMs));
+  return {
+    loadMsEstimate: loadMs,
+    computeMsEstimate: recomputeMs,
+    ...(prefixMs === undefined ? {} : { regretEstimate: prefixMs / best }),
+  };
 }

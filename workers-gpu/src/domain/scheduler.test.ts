@@ -204,6 +204,13 @@ test('preempts the youngest when blocks run out; it resumes from the blocks that
   assert.equal(young.tokens.length, tokensBefore, 'generated tokens are kept');
 });
 
+/** A restore that brings the blocks below `end` and then ends. */
+function restore(scheduler: Scheduler, one: Sequence, end: number): void {
+  const first = scheduler.claim(one, one.load!.first, end);
+  if (first !== undefined) scheduler.loaded(one, first, end, true);
+  scheduler.endLoad(one);
+}
+
 test('a restore that ends short leaves the rest to be computed', () => {
   const scheduler = build(20);
   const one = sequence('a', 1000, { storedBlocks: 5 });
@@ -212,7 +219,7 @@ test('a restore that ends short leaves the rest to be computed', () => {
   assert.equal(one.phase, 'restoring');
   assert.equal(admission!.restoreEnd, 5);
   assert.deepEqual(scheduler.plan(128).entries, []);
-  scheduler.restored(one, 2, false);
+  restore(scheduler, one, 2);
   assert.equal(one.computed, 256);
   assert.equal(scheduler.plan(128).entries[0]!.start, 256);
   scheduler.checkIntegrity();
@@ -234,7 +241,7 @@ test("a session's tail continues on the device, or from the store, only where it
   const other = sequence('c', 350, { prefix: 5, tail: hint });
   scheduler.submit(other, 1);
   assert.equal(scheduler.admit(0)[0]!.tail, 'store', 'the device copy has an owner');
-  scheduler.restored(other, 2, true);
+  restore(scheduler, other, 3);
   assert.equal(other.computed, 300);
   scheduler.submit(sequence('d', 350, { prefix: 9, tail: hint }), 1);
   assert.equal(scheduler.admit(0)[0]!.tail, 'none');
@@ -268,7 +275,8 @@ for (let seed = 1; seed <= 30; seed++) {
       scheduler.admit(step);
       for (const { one } of alive.values()) {
         if (one.phase !== 'restoring' || random(2) === 0) continue;
-        scheduler.restored(one, random(Math.min(one.storedBlocks, one.reusableBlocks) + 1), false);
+        const { first, end } = one.load!;
+        restore(scheduler, one, first + random(end - first + 1));
       }
       if (random(40) === 0 && alive.size > 0) {
         const victim = [...alive.values()][random(alive.size)]!;

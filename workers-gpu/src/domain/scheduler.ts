@@ -1,6 +1,7 @@
 import { BLOCK_TOKENS, LongshoreError } from '@longshore/core';
 import type { BlockManager } from './block-manager.ts';
 import { assertInvariant } from './invariant.ts';
+import { PrefixLoad } from './prefix-load.ts';
 import type { Sequence } from './sequence.ts';
 import { planStep, type StepEntry } from './step-plan.ts';
 import { TenantClock } from './tenant-clock.ts';
@@ -16,7 +17,7 @@ export interface SchedulerLimits {
 export interface Admission {
   sequence: Sequence;
   residentBlocks: number;
-  /** Blocks [residentBlocks, restoreEnd) are to be restored from the store before it runs. */
+  /** Blocks [residentBlocks, restoreEnd) are to be restored from the store, as far as they are not computed sooner. */
   restoreEnd: number;
   tail: 'device' | 'store' | 'none';
 }
@@ -150,6 +151,8 @@ export class Scheduler {
     const storeTail = tailIndex !== undefined && deviceTail === undefined && sequence.tail!.stored;
 
     sequence.computed = resident.length * BLOCK_TOKENS;
+    sequence.cached = sequence.computed;
+    sequence.stepEnd = sequence.computed;
     sequence.registered = resident.length;
     sequence.admission = this.admissions++;
     this.queue.splice(this.queue.indexOf(sequence), 1);
@@ -157,7 +160,9 @@ export class Scheduler {
     this.claimInFlight(sequence);
     const restores = reach > resident.length || storeTail;
     sequence.phase = restores ? 'restoring' : 'running';
-    if (!restores && deviceTail !== undefined) sequence.computed = sequence.tail!.endToken;
+    const joined = deviceTail !== undefined || storeTail;
+    if (restores) sequence.load = new PrefixLoad(resident.length, reach, joined ? sequence.tail!.endToken : undefined);
+    if (deviceTail !== undefined) this.joinTail(sequence, tailIndex!);
     return {
       sequence,
       residentBlocks: resident.length,
@@ -187,22 +192,58 @@ export class Scheduler {
     for (const [hash, owner] of this.inFlight) if (owner === sequence) this.inFlight.delete(hash);
   }
 
-  /**
-   * A restore ended: blocks below `validBlocks` hold their KV, and the tail too when `tailValid`. Whatever is missing will be
-   * computed, so a failed restore costs time and nothing else.
-   */
-  restored(sequence: Sequence, validBlocks: number, tailValid: boolean): CompletedBlocks | undefined {
-    if (sequence.phase !== 'restoring') return undefined;
-    assertInvariant(validBlocks <= sequence.reusableBlocks, `${sequence.id} restored more than it asked for`);
-    const start = sequence.registered;
-    sequence.phase = 'running';
-    sequence.computed = Math.max(sequence.computed, validBlocks * BLOCK_TOKENS);
-    const end = this.registerComplete(sequence);
-    const tail = sequence.tail;
-    if (tailValid && tail !== undefined && Math.floor(tail.endToken / BLOCK_TOKENS) === validBlocks) {
-      sequence.computed = Math.max(sequence.computed, tail.endToken);
+  /** The tail is on the device already: it counts as soon as everything before it does. */
+  private joinTail(sequence: Sequence, index: number): void {
+    const { load } = sequence;
+    if (load === undefined) {
+      sequence.computed = sequence.tail!.endToken;
+      sequence.cached = sequence.computed;
+      return;
     }
-    return { sequence, start, end };
+    load.claim(index, index + 1, 0);
+    load.settle(index, index + 1, true);
+  }
+
+  /**
+   * A tier is about to write blocks [first, end) of a sequence: the first of them that it may, undefined when none is wanted any more.
+   * No step touches them until `loaded` is called.
+   */
+  claim(sequence: Sequence, first: number, end: number): number | undefined {
+    return sequence.load?.claim(first, end, Math.max(sequence.computed, sequence.stepEnd));
+  }
+
+  /** What was claimed holds its KV, or (not `intact`) is to be computed after all. */
+  loaded(sequence: Sequence, first: number, end: number, intact: boolean): CompletedBlocks | undefined {
+    const { load } = sequence;
+    if (load === undefined) return undefined;
+    load.settle(first, end, intact);
+    return this.passLoaded(sequence);
+  }
+
+  /** Nothing more will be loaded: what is missing is computed, so a failed restore costs time and nothing else. */
+  endLoad(sequence: Sequence): void {
+    const { load } = sequence;
+    if (load === undefined) return;
+    assertInvariant(!load.writing, `${sequence.id} is still being written`);
+    this.dropLoad(sequence);
+  }
+
+  private dropLoad(sequence: Sequence): void {
+    sequence.load = undefined;
+    sequence.phase = 'running';
+  }
+
+  /** Goes over the loaded blocks that follow what is computed. */
+  private passLoaded(sequence: Sequence): CompletedBlocks | undefined {
+    const { load } = sequence;
+    if (load === undefined) return undefined;
+    const reach = load.reach(sequence.computed);
+    sequence.cached += reach - sequence.computed;
+    sequence.computed = reach;
+    if (reach >= load.endToken) this.dropLoad(sequence);
+    const start = sequence.registered;
+    const end = this.registerComplete(sequence);
+    return end > start ? { sequence, start, end } : undefined;
   }
 
   /** Plans one step. `mixedPrefillTokens` bounds prefill while others decode, so that their latency stays bounded. */
@@ -212,10 +253,12 @@ export class Scheduler {
       if (sequence.phase === 'running' && sequence.decoding) this.ensureBlock(sequence, preempted);
     }
     const entries = planStep(
-      this.active.filter((sequence) => sequence.phase === 'running'),
+      this.active.filter((sequence) => sequence.runnable > 0),
       { maxTokens: this.limits.maxBatchTokens, mixedPrefillTokens },
       (organizationId) => this.clock.time(organizationId),
     );
+    for (const sequence of this.active) sequence.stepEnd = sequence.computed;
+    for (const { sequence, start, count } of entries) sequence.stepEnd = start + count;
     return { entries, preempted };
   }
 
@@ -246,6 +289,8 @@ export class Scheduler {
     this.blocks.release(sequence.blocks);
     sequence.blocks = [];
     sequence.computed = 0;
+    sequence.cached = 0;
+    sequence.load = undefined;
     sequence.registered = 0;
     this.active.splice(this.active.indexOf(sequence), 1);
   }
@@ -254,13 +299,14 @@ export class Scheduler {
   commit(entries: readonly StepEntry[]): CompletedBlocks[] {
     const completed: CompletedBlocks[] = [];
     for (const { sequence, start, count } of entries) {
-      if (sequence.phase !== 'running') continue;
+      if (sequence.phase !== 'running' && sequence.load === undefined) continue;
       assertInvariant(sequence.computed === start, `${sequence.id} moved while its step ran`);
       sequence.computed = start + count;
       this.clock.charge(sequence.organizationId, count);
       const from = sequence.registered;
       const end = this.registerComplete(sequence);
       if (end > from) completed.push({ sequence, start: from, end });
+      this.passLoaded(sequence);
     }
     return completed;
   }
@@ -297,6 +343,11 @@ export class Scheduler {
       assertInvariant(new Set(sequence.blocks).size === sequence.blocks.length, `${sequence.id} holds a block twice`);
       assertInvariant(sequence.computed <= sequence.tokens.length, `${sequence.id} computed more than it has`);
       assertInvariant(sequence.blocks.length * BLOCK_TOKENS >= sequence.computed, `${sequence.id} lacks blocks`);
+      assertInvariant(
+        sequence.load === undefined || sequence.phase === 'restoring',
+        `${sequence.id} runs while it loads`,
+      );
+      sequence.load?.checkIntegrity(sequence.computed);
       for (const block of sequence.blocks) references.set(block, (references.get(block) ?? 0) + 1);
     }
     for (const [block, count] of references) {

@@ -1,5 +1,6 @@
 import { BLOCK_TOKENS } from '@longshore/core';
 import type { PrefixChain } from './prefix-chain.ts';
+import type { PrefixLoad } from './prefix-load.ts';
 
 /** waiting -> (restoring) -> running -> finished; running -> preempted -> (restoring) -> running. */
 export type Phase = 'waiting' | 'restoring' | 'running' | 'preempted' | 'finished';
@@ -49,6 +50,12 @@ export class Sequence {
   blocks: number[] = [];
   /** Tokens whose KV is on the device. */
   computed = 0;
+  /** Of these, tokens that nobody had to compute for this sequence since its admission. */
+  cached = 0;
+  /** What a tier is bringing; only while restoring. */
+  load: PrefixLoad | undefined;
+  /** Tokens up to here are being computed by the running step, or were by the last one. */
+  stepEnd = 0;
   /** Leading complete blocks known to the prefix map, or known to be duplicates. */
   registered = 0;
   /** Order of admission; decides who is preempted. */
@@ -73,6 +80,13 @@ export class Sequence {
 
   get remaining(): number {
     return this.tokens.length - this.computed;
+  }
+
+  /** Tokens that the next step may compute. */
+  get runnable(): number {
+    if (this.phase === 'running') return this.remaining;
+    if (this.load === undefined) return 0;
+    return Math.min(this.load.gap(this.computed), this.load.allowance);
   }
 
   /** One token is missing and its successor is wanted. */

@@ -40,6 +40,17 @@ test('never estimates below zero, whatever it saw', () => {
 
 test('learns the bandwidth of restores', () => {
   const speed = new TransferSpeed(1_000_000, 5);
-  for (let round = 0; round < 30; round++) speed.observe(50_000_000, 505);
+  for (let round = 0; round < 30; round++) speed.observe(50_000_000, 505, 5);
   near(speed.estimateMs(100_000_000), 1005, 0.05);
+});
+
+test('learns the latency too, believes the first measurement at once, and comes back to the prior while nothing is tried', () => {
+  const speed = new TransferSpeed(400_000, 10);
+  speed.observe(10_000_000, 10_060, 60);
+  near(speed.megabytesPerSecond, 1, 0.01);
+  for (let round = 0; round < 30; round++) speed.observe(500_000, 200, 60);
+  near(speed.latencyMs, 60, 0.05);
+  near(speed.megabytesPerSecond, 1, 0.01);
+  for (let round = 0; round < 60; round++) speed.relax();
+  near(speed.megabytesPerSecond, 400, 0.05);
 });

@@ -26,7 +26,7 @@ export function planStep(
   servedBy: (organizationId: string) => number,
 ): StepEntry[] {
   const decoding = running.filter((sequence) => sequence.decoding);
-  const prefilling = running.filter((sequence) => !sequence.decoding && sequence.remaining > 0);
+  const prefilling = running.filter((sequence) => !sequence.decoding && sequence.runnable > 0);
   const entries = decoding.slice(0, limits.maxTokens).map((sequence) => entryOf(sequence, 1));
   let budget = limits.maxTokens - entries.length;
   if (decoding.length > 0) budget = Math.min(budget, limits.mixedPrefillTokens);
@@ -43,7 +43,7 @@ function entryOf(sequence: Sequence, count: number): StepEntry {
 }
 
 function alignedCount(sequence: Sequence, granted: number): number {
-  if (granted >= sequence.remaining) return sequence.remaining;
+  if (granted >= sequence.runnable) return sequence.runnable;
   const end = sequence.computed + granted;
   const aligned = end - (end % BLOCK_TOKENS) - sequence.computed;
   return aligned > 0 ? aligned : granted;
@@ -65,11 +65,11 @@ function shareOut(
     );
     const have = granted.get(next) ?? 0;
     const toBoundary = BLOCK_TOKENS - ((next.computed + have) % BLOCK_TOKENS);
-    const quantum = Math.min(toBoundary, next.remaining - have, left);
+    const quantum = Math.min(toBoundary, next.runnable - have, left);
     granted.set(next, have + quantum);
     served.set(next.organizationId, served.get(next.organizationId)! + quantum);
     left -= quantum;
-    if (have + quantum === next.remaining) open = open.filter((one) => one !== next);
+    if (have + quantum === next.runnable) open = open.filter((one) => one !== next);
   }
   return granted;
 }

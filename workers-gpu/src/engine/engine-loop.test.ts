@@ -8,7 +8,7 @@ import { PrefixChain } from '../domain/prefix-chain.ts';
 import { type Admission, Scheduler } from '../domain/scheduler.ts';
 import { Sequence, type SequenceOptions } from '../domain/sequence.ts';
 import { EngineLoop } from './engine-loop.ts';
-import type { Job, RestoreResult } from './job.ts';
+import type { Job, RestoreTarget } from './job.ts';
 
 /**
  * A fake engine: it draws the number of steps so far, takes as long as it is told, and fails when told. It computes nothing,
@@ -41,10 +41,9 @@ class TestJob implements Job {
   readonly blocks: Array<[number, number]> = [];
   private readonly settle: (outcome: string) => void;
   private readonly length: number;
-  restoreWith: (admission: Admission, signal: AbortSignal) => Promise<RestoreResult> = async () => ({
-    validBlocks: 0,
-    tailValid: false,
-  });
+  restoreWith: (admission: Admission, target: RestoreTarget, signal: AbortSignal) => Promise<void> = async () => {};
+  beside = 0;
+  cached = 0;
 
   constructor(id: string, tokens: number, answer: number, options: Partial<SequenceOptions> = {}) {
     const { promise, resolve } = Promise.withResolvers<string>();
@@ -63,8 +62,11 @@ class TestJob implements Job {
     });
   }
 
-  restore(admission: Admission, signal: AbortSignal): Promise<RestoreResult> {
-    return this.restoreWith(admission, signal);
+  restore(admission: Admission, target: RestoreTarget, signal: AbortSignal): Promise<void> {
+    return this.restoreWith(admission, target, signal);
+  }
+  computeBesideRestore(): number {
+    return this.beside;
   }
   onAdmitted(): void {}
   onProgress(): void {}
@@ -72,6 +74,7 @@ class TestJob implements Job {
     this.blocks.push([start, end]);
   }
   onToken(output: StepOutput): boolean {
+    this.cached = this.sequence.cached;
     this.sequence.append(output.token!);
     return this.sequence.tokens.length >= this.length;
   }
@@ -149,8 +152,10 @@ test('blocks of a cancelled job are not given back while its restore still write
   const { scheduler, loop } = build();
   const job = new TestJob('a', 1000, 5, { storedBlocks: 5 });
   let aborted = false;
-  const { promise, resolve } = Promise.withResolvers<RestoreResult>();
-  job.restoreWith = (_, signal) => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let late: RestoreTarget | undefined;
+  job.restoreWith = (_, target, signal) => {
+    late = target;
     signal.addEventListener('abort', () => {
       aborted = true;
     });
@@ -162,7 +167,8 @@ test('blocks of a cancelled job are not given back while its restore still write
   await new Promise((done) => setTimeout(done, 10));
   assert.ok(aborted);
   assert.ok(scheduler.blocks.available < 64);
-  resolve({ validBlocks: 2, tailValid: false });
+  assert.equal(late!.claim(0, 5), undefined, 'nobody writes the blocks of a cancelled request');
+  resolve();
   assert.equal(await job.ended, 'cancelled');
   assert.equal(scheduler.blocks.available, 64);
   await loop.stop();
@@ -171,16 +177,47 @@ test('blocks of a cancelled job are not given back while its restore still write
 test('others compute while one restores; what a failed restore lacks is computed', async () => {
   const { engine, loop } = build();
   const restoring = new TestJob('a', 1000, 1, { storedBlocks: 7 });
-  const { promise, resolve } = Promise.withResolvers<RestoreResult>();
-  restoring.restoreWith = () => promise;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let target: RestoreTarget | undefined;
+  restoring.restoreWith = (_, given) => {
+    target = given;
+    return promise;
+  };
   const other = new TestJob('b', 100, 10);
   loop.submit(restoring, 1);
   loop.submit(other, 1);
   assert.equal(await other.ended, 'finished');
-  resolve({ validBlocks: 3, tailValid: false });
+  assert.equal(target!.claim(0, 3), 0);
+  target!.loaded(0, 3, true);
+  resolve();
   assert.equal(await restoring.ended, 'finished');
   const computed = engine.steps.flat().filter((item) => item.blockTable.length === 8);
   assert.equal(computed[0]!.position, 384);
+  await loop.stop();
+});
+
+test('a prompt is computed from the front while it loads from the back; the rest of the load is given up when they meet', async () => {
+  const { engine, scheduler, loop } = build();
+  engine.ms = 5;
+  const job = new TestJob('a', 2000, 1, { storedBlocks: 15 });
+  job.beside = 256;
+  const claims: Array<number | undefined> = [];
+  let given: AbortSignal | undefined;
+  job.restoreWith = async (_, target, signal) => {
+    given = signal;
+    claims.push(target.claim(12, 15));
+    target.loaded(12, 15, true);
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    claims.push(target.claim(8, 12));
+  };
+  loop.submit(job, 1);
+  assert.equal(await job.ended, 'finished');
+  assert.deepEqual(claims, [12, undefined]);
+  assert.ok(given!.aborted);
+  const tokens = engine.steps.flat().reduce((sum, item) => sum + item.tokens.length, 0);
+  assert.equal(tokens, 2000 - 3 * 128, 'loaded blocks are not computed');
+  assert.equal(job.cached, 3 * 128);
+  scheduler.checkIntegrity();
   await loop.stop();
 });
 

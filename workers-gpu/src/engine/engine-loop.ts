@@ -4,12 +4,14 @@ import type { PrefillSpeed } from '../domain/prefill-speed.ts';
 import type { Admission, Scheduler } from '../domain/scheduler.ts';
 import type { Sequence } from '../domain/sequence.ts';
 import type { StepEntry } from '../domain/step-plan.ts';
-import type { Job } from './job.ts';
+import type { Job, RestoreTarget } from './job.ts';
 import { Signal } from './signal.ts';
 
 /** Decoding requests wait at most about this long for a step that also prefills. */
 const MIXED_STEP_MS = 150;
 const MIXED_GRANULE = 32;
+/** How often an idle loop asks again whether computing beside a restore has become worth it. */
+const RACE_TICK_MS = 10;
 
 export interface EngineLoopOptions {
   engine: Pick<Engine, 'step'>;
@@ -98,11 +100,23 @@ export class EngineLoop {
     while (!this.stopped && !this.faulted) {
       this.dropCancelled();
       for (const admission of this.scheduler.admit(this.options.now())) this.beginAdmitted(admission);
+      const racing = this.allowRaces();
       const { entries, preempted } = this.scheduler.plan(this.mixedPrefillTokens());
       if (preempted.length > 0) this.options.onPreempted?.(preempted.length);
       if (entries.length > 0) await this.step(entries);
-      else if (preempted.length === 0) await this.signal.wait(this.idleTimeout());
+      else if (preempted.length === 0) await this.signal.wait(racing ? RACE_TICK_MS : this.idleTimeout());
     }
+  }
+
+  /** Sequences that load may compute too, as far as their jobs find it worth it. True when there are any. */
+  private allowRaces(): boolean {
+    let racing = false;
+    for (const [{ load }, { job }] of this.entries) {
+      if (load === undefined) continue;
+      load.allowance = job.computeBesideRestore?.() ?? 0;
+      racing = true;
+    }
+    return racing;
   }
 
   /** Followers of another sequence's blocks wait until a deadline; everything else sends a signal. */
@@ -134,16 +148,25 @@ export class EngineLoop {
 
   private async restore(entry: Entry, admission: Admission): Promise<void> {
     const { sequence } = admission;
-    entry.restoring = new AbortController();
-    const result = await entry.job.restore(admission, entry.restoring.signal);
-    entry.restoring = undefined;
-    if (this.entries.has(sequence) && entry.cancelled === undefined) {
-      const completed = this.scheduler.restored(sequence, result.validBlocks, result.tailValid);
-      if (completed !== undefined && completed.end > completed.start) {
-        entry.job.onBlocks(completed.start, completed.end);
-      }
-      this.noteCached(entry.job);
+    const { job } = entry;
+    const restoring = new AbortController();
+    entry.restoring = restoring;
+    // Not after the load was given up: the sequence may have been preempted since, and be loading anew.
+    const wanted = () => entry.restoring === restoring && entry.cancelled === undefined && !restoring.signal.aborted;
+    const target: RestoreTarget = {
+      claim: (first, end) => (wanted() ? this.scheduler.claim(sequence, first, end) : undefined),
+      loaded: (first, end, intact) => {
+        const completed = this.scheduler.loaded(sequence, first, end, intact);
+        if (completed !== undefined) job.onBlocks(completed.start, completed.end);
+        this.wake();
+      },
+    };
+    await job.restore(admission, target, restoring.signal);
+    if (wanted()) {
+      this.scheduler.endLoad(sequence);
+      this.noteCached(job);
     }
+    if (entry.restoring === restoring) entry.restoring = undefined;
     this.wake();
   }
 
@@ -154,6 +177,11 @@ export class EngineLoop {
 
   private completeIfDone(job: Job): void {
     if (!job.sequence.sample && job.sequence.remaining === 0) this.finish(job);
+  }
+
+  /** The sequence has computed everything that it was loading: what is still on its way is not wanted. */
+  private stopNeedless(sequence: Sequence): void {
+    if (sequence.phase === 'running') this.entries.get(sequence)?.restoring?.abort();
   }
 
   private async step(entries: readonly StepEntry[]): Promise<void> {
@@ -181,6 +209,7 @@ export class EngineLoop {
       const blocks = completed.get(entry.sequence);
       if (blocks !== undefined) job.onBlocks(blocks.start, blocks.end);
       job.onProgress(entry.sequence.computed, entry.count);
+      this.stopNeedless(entry.sequence);
       if (!entry.sample) this.completeIfDone(job);
       else if (job.onToken(outputs[index]!)) this.finish(job);
     });
@@ -201,7 +230,9 @@ export class EngineLoop {
   private observe(entries: readonly StepEntry[], ms: number, blocks: number): void {
     const prefills = entries.filter((entry) => entry.count > 1);
     const prefillTokens = prefills.reduce((sum, entry) => sum + entry.count, 0);
-    if (prefills.length === 1 && entries.length === 1) {
+    // A step that shares the machine with a load says nothing about the next one.
+    const alone = prefills.length === 1 && entries.length === 1 && prefills[0]!.sequence.load === undefined;
+    if (alone) {
       this.options.speed.observe(prefills[0]!.start, prefills[0]!.count, ms);
     }
     this.options.onStep?.({ ms, prefillTokens, decodeTokens: entries.length - prefills.length, blocks });

@@ -3,11 +3,12 @@ import type { SamplingParams, StepOutput } from '@longshore/native';
 import type { Admission } from '../domain/scheduler.ts';
 import type { Sequence } from '../domain/sequence.ts';
 
-/** How far a restore got; both false and zero are fine: what is missing is computed. */
-export interface RestoreResult {
-  /** Leading blocks of the sequence that now hold their KV, the resident ones included. */
-  validBlocks: number;
-  tailValid: boolean;
+/** What a restore asks of the loop; see Scheduler.claim. */
+export interface RestoreTarget {
+  /** The first of blocks [first, end) that may be written, undefined when none is wanted any more. */
+  claim(first: number, end: number): number | undefined;
+  /** Claimed blocks hold their KV, or not. */
+  loaded(first: number, end: number, intact: boolean): void;
 }
 
 /** One sequence on its way through the engine, and what its request wants to hear. Callbacks run on the loop and must not throw. */
@@ -16,8 +17,13 @@ export interface Job {
   readonly sampling?: SamplingParams;
   /** Tokens that penalties count, when a penalty is on. */
   history?(): Uint32Array;
-  /** Loads blocks [admission.residentBlocks, admission.restoreEnd) and the tail. Never rejects. */
-  restore(admission: Admission, signal: AbortSignal): Promise<RestoreResult>;
+  /**
+   * Loads blocks [admission.residentBlocks, admission.restoreEnd) and the tail, each claimed before it is written. Never rejects;
+   * what is missing when it ends is computed. `signal`: nothing more is wanted.
+   */
+  restore(admission: Admission, target: RestoreTarget, signal: AbortSignal): Promise<void>;
+  /** Tokens that are worth computing now although the restore goes on; asked before every step. */
+  computeBesideRestore?(): number;
   onAdmitted(admission: Admission): void;
   /** KV exists for `computed` tokens, of which `fresh` came from the step that just ran. */
   onProgress(computed: number, fresh: number): void;

@@ -5,7 +5,7 @@ export { createS3ObjectStore } from './adapters/s3-object-store.ts';
 export { createKvStore } from './create-kv-store.ts';
 export type { Hit, ObjectSlice } from './domain/slices.ts';
 export type * from './kv-store.ts';
-export type { StoreFault } from './outcome.ts';
+export type { Outcome, StoreFault } from './outcome.ts';
 export type { ObjectStore } from './ports.ts';
 export { openBytes, sealBytes } from './sealed-bytes.ts';
 export type { TenantKeys } from './tenant-keys.ts';

@@ -1,11 +1,11 @@
 import { BLOCK_TOKENS, type MissReason } from '@longshore/core';
 import type { PrefillSpeed } from '../domain/prefill-speed.ts';
 import { PrefixChain } from '../domain/prefix-chain.ts';
-import { shouldRestore } from '../domain/restore-decision.ts';
+import { type LoadPart, partsWorthLoading } from '../domain/restore-race.ts';
 import type { Scheduler } from '../domain/scheduler.ts';
 import type { TailHint } from '../domain/sequence.ts';
 import type { TransferSpeed } from '../domain/transfer-speed.ts';
-import type { Hit, KvStore, Lease, StoreFault, TenantKeys } from '../kv/index.ts';
+import type { Hit, KvStore, Lease, ObjectSlice, StoreFault, TenantKeys } from '../kv/index.ts';
 
 /** Fewer missing blocks than this are computed without asking other workers: the lease would cost more than it saves. */
 const MIN_LEASED_BLOCKS = 4;
@@ -32,6 +32,16 @@ export interface PrefixRequest {
   signal: AbortSignal;
 }
 
+/** `compete`: whichever of loading and computing is faster, block by block. `always`: load all that is stored. */
+export type RestorePolicy = 'compete' | 'always';
+
+export interface RestoreEstimates {
+  /** Loading everything that is stored, in milliseconds. */
+  loadMs: number;
+  /** Computing the same tokens instead. */
+  recomputeMs: number;
+}
+
 /** Where a prompt's KV will come from, decided before it queues. Block counts are leading blocks. */
 export interface PrefixPlan {
   tenant: TenantKeys | undefined;
@@ -47,6 +57,8 @@ export interface PrefixPlan {
   /** The directory's answer, and the block it counts from. */
   hit: Hit | undefined;
   lookedFrom: number;
+  /** When something is stored: what was expected of both ways to have it. */
+  estimates: RestoreEstimates | undefined;
   tail: TailHint | undefined;
   tailObjectKey: string | null;
   missReason: MissReason | undefined;
@@ -62,6 +74,7 @@ export interface PrefixPlannerParts {
   transfer: TransferSpeed;
   workerId: string;
   kvBytesPerToken: number;
+  restorePolicy: RestorePolicy;
   randomRoot: () => Uint8Array;
 }
 
@@ -89,6 +102,7 @@ export class PrefixPlanner {
       publishedBlocks: 0,
       hit: undefined,
       lookedFrom: 0,
+      estimates: undefined,
       tail: undefined,
       tailObjectKey: null,
       missReason: tenant === undefined ? 'store_unavailable' : undefined,
@@ -113,7 +127,7 @@ export class PrefixPlanner {
     const hash = Buffer.from(plan.chain.tailDigest(tokens, tail.endToken)).toString('hex');
     const first = tail.endToken - (tail.endToken % BLOCK_TOKENS);
     const loadMs = this.parts.transfer.estimateMs((tail.endToken - first) * this.parts.kvBytesPerToken);
-    const worth = shouldRestore({ loadMs, recomputeMs: this.parts.speed.estimateMs(first, tail.endToken) });
+    const worth = this.parts.restorePolicy === 'always' || loadMs <= this.parts.speed.estimateMs(first, tail.endToken);
     plan.tail = { hash, endToken: tail.endToken, stored: tail.objectKey !== null && worth };
     plan.tailObjectKey = tail.objectKey;
   }
@@ -124,6 +138,7 @@ export class PrefixPlanner {
     plan.storedBlocks = resident;
     plan.publishedBlocks = resident;
     plan.hit = undefined;
+    plan.estimates = undefined;
     plan.missReason = undefined;
     const hashes = plan.chain.digestRange(0, plan.reusableBlocks);
     if (resident >= plan.reusableBlocks) {
@@ -140,15 +155,18 @@ export class PrefixPlanner {
     plan.publishedBlocks = resident + hit.blockCount;
     if (hit.endedBy !== 'complete') plan.missReason = hit.endedBy;
     if (hit.blockCount === 0) return;
-    const estimates = {
-      loadMs: this.parts.transfer.estimateMs(hit.storedBytes),
-      recomputeMs: this.parts.speed.estimateMs(resident * BLOCK_TOKENS, plan.publishedBlocks * BLOCK_TOKENS),
+    const { transfer, speed, restorePolicy } = this.parts;
+    const from = resident * BLOCK_TOKENS;
+    plan.estimates = {
+      loadMs: transfer.estimateMs(hit.storedBytes),
+      recomputeMs: speed.estimateMs(from, plan.publishedBlocks * BLOCK_TOKENS),
     };
-    if (shouldRestore(estimates)) {
+    const parts = hit.slices.map(loadPartOf);
+    if (restorePolicy === 'always' || partsWorthLoading(parts, from, transfer, speed) > 0) {
       plan.storedBlocks = plan.publishedBlocks;
       plan.hit = hit;
     } else {
-      this.parts.transfer.relax();
+      transfer.relax();
       plan.missReason = 'load_slower_than_recompute';
     }
   }
@@ -173,6 +191,11 @@ export class PrefixPlanner {
     const followed = await this.parts.kv.leases.follow(hash, timeoutMs, request.signal);
     return followed.ok && followed.value === 'free';
   }
+}
+
+export function loadPartOf(slice: ObjectSlice): LoadPart {
+  const { firstBlock, hashes, storedBytes } = slice;
+  return { firstBlock, endBlock: firstBlock + hashes.length, bytes: storedBytes };
 }
 
 export function missReasonOf(fault: StoreFault): MissReason {

@@ -1,104 +1,107 @@
 import { BLOCK_TOKENS, type MissReason } from '@longshore/core';
+import { type ComputeCost, type LoadPart, partsWorthLoading } from '../domain/restore-race.ts';
 import type { Admission } from '../domain/scheduler.ts';
 import type { TransferSpeed } from '../domain/transfer-speed.ts';
-import type { RestoreResult } from '../engine/job.ts';
-import type { KvStore, ObjectSlice } from '../kv/index.ts';
-import { missReasonOf, type PrefixPlan } from './prefix-planner.ts';
+import type { RestoreTarget } from '../engine/job.ts';
+import type { KvStore, ObjectSlice, Outcome, Restored, RestoreRequest } from '../kv/index.ts';
+import { loadPartOf, missReasonOf, type PrefixPlan, type RestorePolicy } from './prefix-planner.ts';
+import { RunningRestore } from './running-restore.ts';
 
-export interface RestoreReport extends RestoreResult {
-  bytes: number;
-  ms: number;
-  missReason: MissReason | undefined;
+export interface PrefixRestorerOptions {
+  kv: KvStore;
+  transfer: TransferSpeed;
+  compute: ComputeCost;
+  kvBytesPerToken: number;
+  /** Tokens of one step. */
+  maxBatchTokens: number;
+  policy: RestorePolicy;
+  now: () => number;
 }
 
-/** Loads what an admission asks for: blocks from the store, a session's tail beside them. Never rejects. */
+/** One read: what it brings and how it is made. */
+export interface RestoreRead extends LoadPart {
+  /** A session's partial block. */
+  tail?: true;
+  run(options: Pick<RestoreRequest, 'claim' | 'onBytes' | 'signal'>): Promise<Outcome<Restored>>;
+}
+
+/** Starts what an admission asks for: blocks from the store, the last ones first, and a session's tail before them. */
 export class PrefixRestorer {
-  private readonly kv: KvStore;
-  private readonly transfer: TransferSpeed;
-  private readonly now: () => number;
+  private readonly options: PrefixRestorerOptions;
 
-  constructor(kv: KvStore, transfer: TransferSpeed, now: () => number) {
-    this.kv = kv;
-    this.transfer = transfer;
-    this.now = now;
+  constructor(options: PrefixRestorerOptions) {
+    this.options = options;
   }
 
-  async restore(
+  /** Never rejects. Resolves before the first byte is there; `ended` of what it gives says when nothing more will come. A reason when nothing can be. */
+  async start(
     plan: PrefixPlan,
     admission: Admission,
+    target: RestoreTarget,
     signal: AbortSignal,
-    onProgress: (blocks: number) => void,
-  ): Promise<RestoreReport> {
-    const started = this.now();
-    const [run, tail] = await Promise.all([
-      this.restoreBlocks(plan, admission, signal, onProgress),
-      this.restoreTail(plan, admission, signal),
-    ]);
-    const validBlocks = admission.residentBlocks + run.blocks;
-    const bytes = run.bytes + tail.bytes;
-    const ms = this.now() - started;
-    if (run.missReason === undefined && !signal.aborted) this.transfer.observe(bytes, ms);
-    return {
-      validBlocks,
-      tailValid: tail.valid && validBlocks >= admission.restoreEnd,
-      bytes,
-      ms,
-      missReason: run.missReason ?? tail.missReason,
-    };
-  }
-
-  private async restoreBlocks(
-    plan: PrefixPlan,
-    admission: Admission,
-    signal: AbortSignal,
-    onProgress: (blocks: number) => void,
-  ): Promise<{ blocks: number; bytes: number; missReason: MissReason | undefined }> {
+  ): Promise<RunningRestore | MissReason> {
+    const { compute, maxBatchTokens, policy, now, transfer } = this.options;
     const { residentBlocks, restoreEnd, sequence } = admission;
-    if (restoreEnd <= residentBlocks) return { blocks: 0, bytes: 0, missReason: undefined };
-    const tenant = plan.tenant!;
-    const slices = await this.slicesFrom(plan, residentBlocks, restoreEnd);
-    if ('missReason' in slices) return { blocks: 0, bytes: 0, missReason: slices.missReason };
-    const count = slices.reduce((sum, slice) => sum + slice.hashes.length, 0);
-    const physicalBlocks = Uint32Array.from(sequence.blocks.slice(residentBlocks, residentBlocks + count));
-    const run = await this.kv.restoreRun({ tenant, slices, physicalBlocks, onProgress, signal });
-    const missReason = run.fault === undefined ? undefined : missReasonOf(run.fault);
-    return { blocks: run.blocks, bytes: run.bytes, missReason };
+    const slices = restoreEnd > residentBlocks ? await this.slicesFrom(plan, residentBlocks, restoreEnd) : [];
+    if (typeof slices === 'string') return slices;
+    const reads = slices.map((slice) => this.readSlice(plan, admission, slice));
+    const tail = this.readTail(plan, admission);
+    if (tail !== undefined) reads.push(tail);
+    const from = residentBlocks * BLOCK_TOKENS;
+    const worth = policy === 'always' ? reads.length : partsWorthLoading(reads, from, transfer, compute);
+    return new RunningRestore({
+      reads: reads.slice(reads.length - worth),
+      from,
+      endToken: admission.tail === 'none' ? restoreEnd * BLOCK_TOKENS : sequence.tail!.endToken,
+      compete: policy === 'compete',
+      transfer,
+      compute,
+      maxBatchTokens,
+      target,
+      signal,
+      now,
+    });
   }
 
   /** The plan's slices where residency did not change since; otherwise the directory is asked again. */
-  private async slicesFrom(
-    plan: PrefixPlan,
-    from: number,
-    end: number,
-  ): Promise<readonly ObjectSlice[] | { missReason: MissReason }> {
+  private async slicesFrom(plan: PrefixPlan, from: number, end: number): Promise<readonly ObjectSlice[] | MissReason> {
     if (plan.hit !== undefined && plan.lookedFrom === from) return plan.hit.slices;
     const hashes = plan.chain.digestRange(0, end);
-    const outcome = await this.kv.lookup({ tenant: plan.tenant!, hashes, from });
-    return outcome.ok ? outcome.value.slices : { missReason: missReasonOf(outcome.fault) };
+    const outcome = await this.options.kv.lookup({ tenant: plan.tenant!, hashes, from });
+    return outcome.ok ? outcome.value.slices : missReasonOf(outcome.fault);
   }
 
-  private async restoreTail(
-    plan: PrefixPlan,
-    admission: Admission,
-    signal: AbortSignal,
-  ): Promise<{ valid: boolean; bytes: number; missReason?: MissReason }> {
-    if (admission.tail === 'device') return { valid: true, bytes: 0 };
-    const { tail, tailObjectKey, tenant } = plan;
-    if (admission.tail === 'none' || tail === undefined || tailObjectKey === null || tenant === undefined) {
-      return { valid: false, bytes: 0 };
-    }
+  private readSlice(plan: PrefixPlan, admission: Admission, slice: ObjectSlice): RestoreRead {
+    const part = loadPartOf(slice);
+    const physicalBlocks = Uint32Array.from(admission.sequence.blocks.slice(part.firstBlock, part.endBlock));
+    return {
+      ...part,
+      run: (options) => this.options.kv.restore({ tenant: plan.tenant!, slice, physicalBlocks, ...options }),
+    };
+  }
+
+  private readTail(plan: PrefixPlan, admission: Admission): RestoreRead | undefined {
+    const { tail, tailObjectKey, tenant, chain } = plan;
+    if (admission.tail !== 'store' || tail === undefined || tailObjectKey === null || tenant === undefined) return;
     const index = Math.floor(tail.endToken / BLOCK_TOKENS);
-    const outcome = await this.kv.getTail({
-      tenant,
-      objectKey: tailObjectKey,
-      parentHash: plan.chain.parentOf(index),
-      hash: Buffer.from(tail.hash, 'hex'),
-      firstToken: index * BLOCK_TOKENS,
-      tokenCount: tail.endToken - index * BLOCK_TOKENS,
-      physicalBlock: admission.sequence.blocks[index]!,
-      signal,
-    });
-    if (!outcome.ok) return { valid: false, bytes: 0, missReason: missReasonOf(outcome.fault) };
-    return { valid: true, bytes: outcome.value.bytes };
+    const tokenCount = tail.endToken - index * BLOCK_TOKENS;
+    return {
+      tail: true,
+      firstBlock: index,
+      endBlock: index + 1,
+      bytes: tokenCount * this.options.kvBytesPerToken,
+      run: ({ claim, signal }) =>
+        this.options.kv.getTail({
+          tenant,
+          objectKey: tailObjectKey,
+          parentHash: chain.parentOf(index),
+          hash: Buffer.from(tail.hash, 'hex'),
+          firstToken: index * BLOCK_TOKENS,
+          tokenCount,
+          physicalBlock: admission.sequence.blocks[index]!,
+          claim,
+          signal,
+        }),
+    };
   }
 }

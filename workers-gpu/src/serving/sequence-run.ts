@@ -12,10 +12,11 @@ import { cacheReport } from '../domain/cache-report.ts';
 import type { PrefillSpeed } from '../domain/prefill-speed.ts';
 import type { Admission } from '../domain/scheduler.ts';
 import type { Sequence } from '../domain/sequence.ts';
-import type { Job, RestoreResult } from '../engine/job.ts';
+import type { Job, RestoreTarget } from '../engine/job.ts';
 import type { PrefixPlan } from './prefix-planner.ts';
-import type { PrefixRestorer, RestoreReport } from './prefix-restorer.ts';
+import type { PrefixRestorer } from './prefix-restorer.ts';
 import type { PublishTrack } from './publish-track.ts';
+import type { RunningRestore } from './running-restore.ts';
 
 export interface SequenceRunOptions {
   sequence: Sequence;
@@ -53,10 +54,14 @@ export class SequenceRun implements Job {
   private readonly options: SequenceRunOptions;
   private readonly settle: { resolve: () => void; reject: (error: LongshoreError) => void };
   private first: Admission | undefined;
-  private restored: RestoreReport | undefined;
+  /** The first restore; a preempted sequence may make more. */
+  private restored: RunningRestore | undefined;
+  private running: RunningRestore | undefined;
+  private restoreMiss: MissReason | undefined;
   private cachedTokens = 0;
   private admittedAt: number | undefined;
   private prefillFrom: number | undefined;
+  private prefixReadyAt: number | undefined;
   private prefilledAt: number | undefined;
   private firstTokenAt: number | undefined;
 
@@ -71,14 +76,28 @@ export class SequenceRun implements Job {
     this.history = options.history;
   }
 
-  async restore(admission: Admission, signal: AbortSignal): Promise<RestoreResult> {
+  async restore(admission: Admission, target: RestoreTarget, signal: AbortSignal): Promise<void> {
     const { restorer, plan, emit } = this.options;
     const total = admission.restoreEnd * BLOCK_TOKENS;
-    const report = await restorer.restore(plan, admission, signal, (blocks) => {
-      emit({ type: 'progress', phase: 'restore', done: (admission.residentBlocks + blocks) * BLOCK_TOKENS, total });
-    });
-    this.restored ??= report;
-    return report;
+    let blocks = admission.residentBlocks;
+    const loaded: RestoreTarget['loaded'] = (first, end, intact) => {
+      target.loaded(first, end, intact);
+      if (intact) blocks += end - first;
+      emit({ type: 'progress', phase: 'restore', done: Math.min(blocks * BLOCK_TOKENS, total), total });
+    };
+    const restore = await restorer.start(plan, admission, { ...target, loaded }, signal);
+    if (typeof restore === 'string') {
+      this.restoreMiss ??= restore;
+      return;
+    }
+    this.running = restore;
+    this.restored ??= restore;
+    await restore.ended;
+    this.running = undefined;
+  }
+
+  computeBesideRestore(): number {
+    return this.running?.tokensWorthComputing(this.sequence.computed) ?? 0;
   }
 
   onAdmitted(admission: Admission): void {
@@ -86,13 +105,12 @@ export class SequenceRun implements Job {
     this.first ??= admission;
   }
 
-  onProgress(computed: number, fresh: number): void {
+  onProgress(computed: number): void {
     const { promptTokens, emit, now } = this.options;
-    if (this.prefillFrom === undefined && fresh === 0) {
-      this.cachedTokens = Math.min(computed, promptTokens);
-      this.prefillFrom = now();
-    }
+    this.prefillFrom ??= now();
     if (this.prefilledAt !== undefined) return;
+    if (computed >= this.options.plan.publishedBlocks * BLOCK_TOKENS) this.prefixReadyAt ??= now();
+    this.cachedTokens = Math.min(this.sequence.cached, promptTokens);
     emit({ type: 'progress', phase: 'prefill', done: Math.min(computed, promptTokens), total: promptTokens });
     if (computed < this.sequence.initialTokens) return;
     this.prefilledAt = now();
@@ -141,22 +159,35 @@ export class SequenceRun implements Job {
   }
 
   cache(): CacheReport {
-    const { plan, promptTokens, speed, storeTier, reusableTokens } = this.options;
-    const resident = Math.min(this.first?.residentBlocks ?? 0, plan.reusableBlocks);
-    const restoredBlocks = Math.max(0, (this.restored?.validBlocks ?? 0) - resident);
+    const { plan, promptTokens, speed, storeTier, reusableTokens, missReason } = this.options;
+    const { restored } = this;
+    const raced = restored !== undefined && this.cachedTokens < plan.publishedBlocks * BLOCK_TOKENS;
     return cacheReport({
       promptTokens,
       reusableBlocks: plan.reusableBlocks,
-      residentBlocks: resident,
-      restoredBlocks: this.restored === undefined ? 0 : restoredBlocks,
+      residentBlocks: Math.min(this.first?.residentBlocks ?? 0, plan.reusableBlocks),
+      restoredBlocks: restored?.blocks ?? 0,
       cachedTokens: this.cachedTokens,
       reusableTokens,
-      tailRestored: this.first?.tail === 'store' && (this.restored?.tailValid ?? false),
+      tailRestored: restored?.tailLoaded ?? false,
       storeTier,
-      bytes: this.restored?.bytes ?? 0,
-      loadMs: this.restored?.ms ?? 0,
+      bytes: restored?.bytes ?? 0,
+      loadMs: restored?.ms ?? 0,
       recomputeMsEstimate: speed.estimateMs(0, this.cachedTokens),
-      missReason: this.restored?.missReason ?? this.options.missReason ?? plan.missReason,
+      estimates: plan.estimates,
+      prefixMs: this.prefixMs(),
+      missReason:
+        this.restoreMiss ??
+        restored?.missReason ??
+        missReason ??
+        plan.missReason ??
+        (raced ? 'load_slower_than_recompute' : undefined),
     });
+  }
+
+  /** From the admission until everything that was stored was on the device, computed or loaded. */
+  private prefixMs(): number | undefined {
+    if (this.prefixReadyAt === undefined || this.admittedAt === undefined) return undefined;
+    return this.prefixReadyAt - this.admittedAt;
   }
 }

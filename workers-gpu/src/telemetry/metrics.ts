@@ -15,6 +15,7 @@ export interface GaugeSources {
   storeMegabytesPerSecond(): number;
 }
 
+const RATIOS = [0.5, 0.75, 1, 1.05, 1.1, 1.25, 1.5, 2, 5, 10];
 const SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
 /** The worker's Prometheus metrics; names carry their unit last. */
@@ -25,6 +26,8 @@ export class WorkerMetrics {
   private readonly tokens: Counter;
   private readonly cacheDecisions: Counter;
   private readonly savedSeconds: Counter;
+  private readonly estimates: Histogram;
+  private readonly regret: Histogram;
   private readonly stepSeconds: Histogram;
   private readonly stepTokens: Counter;
   private readonly computedBlocks: Counter;
@@ -35,8 +38,8 @@ export class WorkerMetrics {
     const registers = [this.registry];
     const counter = (name: string, help: string, labelNames: string[] = []) =>
       new Counter({ name, help, labelNames, registers });
-    const histogram = (name: string, help: string, labelNames: string[] = []) =>
-      new Histogram({ name, help, labelNames, buckets: SECONDS, registers });
+    const histogram = (name: string, help: string, labelNames: string[] = [], buckets = SECONDS) =>
+      new Histogram({ name, help, labelNames, buckets, registers });
     this.requests = counter('longshore_worker_requests_total', 'Ended requests', ['kind', 'code']);
     this.ttft = histogram('longshore_worker_ttft_seconds', 'Arrival to first token', ['tier']);
     this.tokens = counter('longshore_worker_tokens_total', 'Tokens by what they cost', ['kind']);
@@ -46,6 +49,17 @@ export class WorkerMetrics {
       'miss_reason',
     ]);
     this.savedSeconds = counter('longshore_worker_cache_saved_seconds_total', 'Prefill time that caches saved');
+    this.estimates = histogram(
+      'longshore_worker_restore_estimate_seconds',
+      'Expected time to have a stored prefix, by way',
+      ['way'],
+    );
+    this.regret = histogram(
+      'longshore_worker_restore_regret',
+      'Time until a stored prefix was on the device / the lesser of the estimates',
+      [],
+      RATIOS,
+    );
     this.stepSeconds = histogram('longshore_worker_step_seconds', 'Engine steps', ['phase']);
     this.stepTokens = counter('longshore_worker_step_tokens_total', 'Tokens that went through the engine', ['phase']);
     this.computedBlocks = counter('longshore_worker_computed_blocks_total', 'Complete KV blocks computed here');
@@ -83,6 +97,10 @@ export class WorkerMetrics {
     this.tokens.inc({ kind: 'generated' }, usage.completionTokens);
     this.cacheDecisions.inc({ tier: cache.tier, decision: cache.decision, miss_reason: cache.missReason ?? '' });
     this.savedSeconds.inc(Math.max(0, cache.savedMs) / 1000);
+    if (cache.loadMsEstimate !== undefined) this.estimates.observe({ way: 'load' }, cache.loadMsEstimate / 1000);
+    if (cache.computeMsEstimate !== undefined)
+      this.estimates.observe({ way: 'compute' }, cache.computeMsEstimate / 1000);
+    if (cache.regretEstimate !== undefined) this.regret.observe(cache.regretEstimate);
   }
 
   stepEnded(step: { ms: number; prefillTokens: number; decodeTokens: number; blocks: number }): void {

@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type ComputeCost, type LoadCost, type LoadPart, partsWorthLoading, RestoreRace } from './restore-race.ts';
+
+/** 8 blocks each, 8 MB each. */
+const PARTS: LoadPart[] = Array.from({ length: 4 }, (_, index) => ({
+  firstBlock: 8 * index,
+  endBlock: 8 * index + 8,
+  bytes: 8_000_000,
+}));
+const END = 32 * 128;
+
+/** 0.5 ms a token: 64 ms a block. */
+const compute: ComputeCost = { estimateMs: (start, end) => Math.max(0, end - start) / 2 };
+const at = (megabytesPerSecond: number, latencyMs = 5): LoadCost => ({
+  latencyMs,
+  estimateMs: (bytes) => latencyMs + bytes / (1000 * megabytesPerSecond),
+});
+const race = (load: LoadCost, parts = PARTS) => new RestoreRace(parts, END, load, compute, 0);
+
+test('reads everything from a fast store, the end only from a slow one, nothing from a hopeless one', () => {
+  const worth = (speed: number) => partsWorthLoading(PARTS, 0, at(speed), compute);
+  assert.deepEqual([worth(500), worth(12), worth(5), worth(1)], [4, 2, 1, 0]);
+});
+
+test('leaves the machine to a fast load and computes nothing', () => {
+  assert.equal(race(at(500)).tokensWorthComputing(0, 512, 0), 0);
+  assert.equal(race(at(100)).tokensWorthComputing(0, 512, 0), 0);
+});
+
+test('computes beside a slow load at once, up to where they will meet', () => {
+  const slow = race(at(10));
+  assert.equal(slow.tokensWorthComputing(0, 512, 0), 512);
+  // The first part, 512 ms of computing, comes after 3.2 s; the second after 2.4 s: they meet inside the second or third.
+  const meeting = slow.tokensWorthComputing(0, END, 0);
+  assert.ok(meeting >= 1024 && meeting <= 3072, `${meeting}`);
+});
+
+test('what is not read is computed, whatever the load does', () => {
+  assert.equal(race(at(500), PARTS.slice(2)).tokensWorthComputing(0, END, 0), 2048);
+});
+
+test('a load that turns out slow is found out by its rate, one that does not begin by its silence', () => {
+  const trickling = race(at(500));
+  trickling.arrived(3, 40_000, 10);
+  assert.equal(trickling.tokensWorthComputing(0, 512, 20), 0);
+  trickling.arrived(3, 40_000, 90);
+  assert.equal(trickling.tokensWorthComputing(0, 512, 90), 512);
+  const silent = race(at(500));
+  assert.equal(silent.tokensWorthComputing(0, 512, 25), 0);
+  assert.equal(silent.tokensWorthComputing(0, 512, 3000), 512);
+});
+
+test('waits for the last block when it comes sooner than it could be computed, and not when it does not', () => {
+  for (const [arrived, expected] of [
+    [7_900_000, 0],
+    [1_000_000, 128],
+  ] as const) {
+    const last = race(at(10), [{ firstBlock: 0, endBlock: 8, bytes: 8_000_000 }, ...PARTS.slice(1)]);
+    for (const part of [1, 2, 3]) {
+      last.arrived(part, 8_000_000, 1);
+      last.settle(part);
+    }
+    last.arrived(0, arrived, 1);
+    const now = 1 + (24_000_000 + arrived) / 10_000;
+    assert.equal(last.tokensWorthComputing(7 * 128, 128, now), expected);
+  }
+});
+
+test('a part that is settled is waited for no more, one that is computed is needless', () => {
+  const one = race(at(1));
+  for (const part of [0, 1, 2, 3]) one.settle(part);
+  assert.equal(one.tokensWorthComputing(0, 512, 0), 512);
+  assert.deepEqual([one.needless(0, 1024), one.needless(0, 1023), one.needless(3, END)], [true, false, true]);
+});

@@ -1,0 +1,143 @@
+import { BLOCK_TOKENS } from '@longshore/core';
+
+/** Blocks [firstBlock, endBlock) of a chain that one read brings, all at its end. In order, without gaps between them. */
+export interface LoadPart {
+  firstBlock: number;
+  endBlock: number;
+  /** To be read. */
+  bytes: number;
+}
+
+export interface LoadCost {
+  readonly latencyMs: number;
+  /** The latency included. */
+  estimateMs(bytes: number): number;
+}
+
+export interface ComputeCost {
+  /** Milliseconds to prefill tokens [start, end). */
+  estimateMs(start: number, end: number): number;
+}
+
+/** Live rates are believed after this long; until then the learned ones are. */
+const SETTLE_MS = 20;
+/**
+ * Computing beside a load slows it where both need the same cores. It is worth that only where it clearly spares a read: when the
+ * first part that is still to come would be computed in this share of the time until it arrives, or everything would sooner.
+ */
+const CLEAR_WIN = 0.5;
+const NARROW_WIN = 0.95;
+
+/**
+ * How many of the parts are worth reading when the last one is read first and the sequence computes from token `from` on: those that
+ * arrive before the computation would have reached their end. Counted from the back; 0: loading is hopeless.
+ */
+export function partsWorthLoading(
+  parts: readonly LoadPart[],
+  from: number,
+  load: LoadCost,
+  compute: ComputeCost,
+): number {
+  let bytes = 0;
+  for (let count = 0; count < parts.length; count++) {
+    const part = parts[parts.length - 1 - count]!;
+    bytes += part.bytes;
+    if (load.estimateMs(bytes) > compute.estimateMs(from, part.endBlock * BLOCK_TOKENS)) return count;
+  }
+  return parts.length;
+}
+
+interface RunningPart extends LoadPart {
+  arrived: number;
+  settled: boolean;
+}
+
+/**
+ * One prefix, loaded from its end while it may be computed from its start, until both meet. Says before each step how much of it is
+ * worth computing, from the rate at which the bytes really come in. Times are milliseconds on the caller's clock.
+ */
+export class RestoreRace {
+  private readonly parts: RunningPart[];
+  private readonly endToken: number;
+  private readonly load: LoadCost;
+  private readonly compute: ComputeCost;
+  private readonly startedAt: number;
+  private firstAt: number | undefined;
+  private arrivedBytes = 0;
+
+  /** `parts`: those that are read, front first. `endToken`: where the last one ends. */
+  constructor(parts: readonly LoadPart[], endToken: number, load: LoadCost, compute: ComputeCost, now: number) {
+    this.parts = parts.map((part) => ({ ...part, arrived: 0, settled: false }));
+    this.endToken = endToken;
+    this.load = load;
+    this.compute = compute;
+    this.startedAt = now;
+  }
+
+  arrived(part: number, bytes: number, now: number): void {
+    this.firstAt ??= now;
+    this.arrivedBytes += bytes;
+    this.parts[part]!.arrived += bytes;
+  }
+
+  /** Its blocks are on the device, or will not come. */
+  settle(part: number): void {
+    this.parts[part]!.settled = true;
+  }
+
+  /** Nothing of this part is wanted any more when `computed` tokens have their KV. */
+  needless(part: number, computed: number): boolean {
+    return Math.min(this.parts[part]!.endBlock * BLOCK_TOKENS, this.endToken) <= computed;
+  }
+
+  get bytes(): number {
+    return this.arrivedBytes;
+  }
+
+  /** From the start to the first byte; undefined before. */
+  get firstMs(): number | undefined {
+    return this.firstAt === undefined ? undefined : this.firstAt - this.startedAt;
+  }
+
+  /** Tokens from `computed` on that will be computed before their blocks arrive, at most `limit`. */
+  tokensWorthComputing(computed: number, limit: number, now: number): number {
+    const front = this.partAt(Math.floor(computed / BLOCK_TOKENS));
+    if (front !== undefined && !this.sparesRead(front, computed, now)) return 0;
+    let token = computed;
+    while (token < this.endToken && token - computed < limit) {
+      const block = Math.floor(token / BLOCK_TOKENS);
+      const next = Math.min((block + 1) * BLOCK_TOKENS, this.endToken);
+      const part = this.partAt(block);
+      if (part !== undefined && this.compute.estimateMs(computed, next) > this.msUntil(part, now)) break;
+      token = next;
+    }
+    return Math.min(limit, token - computed);
+  }
+
+  private sparesRead(front: RunningPart, computed: number, now: number): boolean {
+    const waitMs = this.msUntil(front, now);
+    const partMs = this.compute.estimateMs(computed, Math.min(front.endBlock * BLOCK_TOKENS, this.endToken));
+    return partMs <= CLEAR_WIN * waitMs || this.compute.estimateMs(computed, this.endToken) <= NARROW_WIN * waitMs;
+  }
+
+  private partAt(block: number): RunningPart | undefined {
+    return this.parts.find((part) => !part.settled && part.firstBlock <= block && block < part.endBlock);
+  }
+
+  /** Until this part is there, with all that are read before it. */
+  private msUntil(wanted: RunningPart, now: number): number {
+    let missing = 0;
+    for (const part of this.parts) {
+      if (!part.settled && part.firstBlock >= wanted.firstBlock) missing += Math.max(0, part.bytes - part.arrived);
+    }
+    const { latencyMs } = this.load;
+    const learned = this.load.estimateMs(missing) - latencyMs;
+    if (this.firstAt === undefined) {
+      const waited = now - this.startedAt;
+      // Overdue: as long again as it has taken so far is the best guess.
+      return waited > 2 * latencyMs + SETTLE_MS ? Math.max(learned, waited) : learned + Math.max(0, latencyMs - waited);
+    }
+    const seconds = now - this.firstAt;
+    return seconds < SETTLE_MS ? learned : (missing * seconds) / this.arrivedBytes;
+  }
+}
