@@ -35,7 +35,7 @@ export interface PrefixRequest {
 /** `compete`: whichever of loading and computing is faster, block by block. `always`: load all that is stored. */
 export type RestorePolicy = 'compete' | 'always';
 
-export interface RestoreEstimates {
+interface RestoreEstimates {
   /** Loading everything that is stored, in milliseconds. */
   loadMs: number;
   /** Computing the same tokens instead. */
