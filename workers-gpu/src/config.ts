@@ -2,6 +2,8 @@ import { z } from 'zod';
 
 /** Bytes of the KV pool, and the tokens of a step: what fits a small machine. */
 const DEFAULT_KV_BYTES = 1024 ** 3;
+const DEFAULT_HOST_TIER_BYTES = 256 * 1024 ** 2;
+const DEFAULT_DISK_TIER_BYTES = 8 * 1024 ** 3;
 const WEEK_SECONDS = 7 * 24 * 3600;
 
 const whole = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
@@ -31,6 +33,13 @@ const environmentSchema = z.object({
   LONGSHORE_MAX_WAITING: whole(0, 65536).default(64),
   LONGSHORE_MASTER_KEY: z.string().regex(/^[0-9a-fA-F]{64}$/, 'needs 64 hexadecimal digits (openssl rand -hex 32)'),
   LONGSHORE_CACHE_TTL_SECONDS: whole(60, 10 * 365 * 24 * 3600).default(WEEK_SECONDS),
+  /** 0: no such tier. */
+  LONGSHORE_HOST_TIER_BYTES: whole(0, 2 ** 46).default(DEFAULT_HOST_TIER_BYTES),
+  LONGSHORE_DISK_TIER_BYTES: whole(0, 2 ** 50).default(DEFAULT_DISK_TIER_BYTES),
+  /** The worker makes a folder of its own in it. Absent: no disk tier. */
+  LONGSHORE_DISK_TIER_FOLDER: text.optional(),
+  /** false: only restores fill the tiers. */
+  LONGSHORE_TIER_WRITE_THROUGH: z.enum(['true', 'false']).default('true'),
   /** How long running requests may take to end after SIGTERM. */
   LONGSHORE_DRAIN_SECONDS: whole(0, 3600).default(8),
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }),
@@ -65,6 +74,12 @@ export interface WorkerConfig {
   masterKey: string;
   cacheTtlSeconds: number;
   drainSeconds: number;
+  tiers: {
+    hostBytes: number;
+    diskBytes: number;
+    diskFolder: string | undefined;
+    writeThrough: boolean;
+  };
   databaseUrl: string;
   s3: {
     endpoint: string | undefined;
@@ -117,6 +132,12 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     masterKey: env.LONGSHORE_MASTER_KEY,
     cacheTtlSeconds: env.LONGSHORE_CACHE_TTL_SECONDS,
     drainSeconds: env.LONGSHORE_DRAIN_SECONDS,
+    tiers: Object.freeze({
+      hostBytes: env.LONGSHORE_HOST_TIER_BYTES,
+      diskBytes: env.LONGSHORE_DISK_TIER_BYTES,
+      diskFolder: env.LONGSHORE_DISK_TIER_FOLDER,
+      writeThrough: env.LONGSHORE_TIER_WRITE_THROUGH === 'true',
+    }),
     databaseUrl: env.DATABASE_URL,
     s3: Object.freeze({
       endpoint: env.S3_ENDPOINT,

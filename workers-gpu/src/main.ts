@@ -4,6 +4,7 @@ import { ConfigError, parseConfig } from './config.ts';
 import { workerApp } from './http/app.ts';
 import { createS3ObjectStore } from './kv/index.ts';
 import { openModel } from './open-model.ts';
+import { openTiers } from './open-tiers.ts';
 import { Heartbeats } from './telemetry/heartbeats.ts';
 import { jsonLogger } from './telemetry/log.ts';
 import { Worker } from './worker.ts';
@@ -23,6 +24,7 @@ async function main(): Promise<void> {
     config,
     model,
     objects,
+    tiers: await openTiers(config, log),
     database: database.db,
     log,
     // The last events reach their clients first; a broken engine is not closed, only left.

@@ -18,7 +18,13 @@ import { PrefillSpeed } from './domain/prefill-speed.ts';
 import { Scheduler } from './domain/scheduler.ts';
 import { TransferSpeed } from './domain/transfer-speed.ts';
 import { EngineLoop } from './engine/engine-loop.ts';
-import { createKvStore, createPostgresDirectory, createPostgresKeyRing, type ObjectStore } from './kv/index.ts';
+import {
+  createKvStore,
+  createPostgresDirectory,
+  createPostgresKeyRing,
+  type ObjectStore,
+  type Tier,
+} from './kv/index.ts';
 import type { OpenedModel } from './open-model.ts';
 import { type Emit, generate } from './serving/generate.ts';
 import { prefill } from './serving/prefill.ts';
@@ -33,6 +39,7 @@ import { truncate } from './serving/truncate.ts';
 import type { WorkerParts } from './serving/worker-parts.ts';
 import type { Logger } from './telemetry/log.ts';
 import { WorkerMetrics } from './telemetry/metrics.ts';
+import { registerTierMetrics } from './telemetry/tier-metrics.ts';
 
 /** Priors until the first measurements: a slow computer, and a store fast enough to be tried. */
 const PRIOR_PREFILL_TOKENS_PER_SECOND = 500;
@@ -44,6 +51,8 @@ export interface WorkerOptions {
   config: WorkerConfig;
   model: OpenedModel;
   objects: ObjectStore;
+  /** Nearest first; default none. Closed with the worker. */
+  tiers?: readonly Tier[];
   database: Database;
   log: Logger;
   /** The engine is broken: the process should end so that its supervisor starts a new one. */
@@ -77,6 +86,9 @@ export class Worker {
     const kv = createKvStore({
       engine,
       objects: options.objects,
+      tiers: options.tiers ?? [],
+      writeThrough: config.tiers.writeThrough,
+      estimateMs: (first, end) => speed.estimateMs(first, end),
       directory: createPostgresDirectory(options.database),
       keyRing: createPostgresKeyRing(options.database, parseMasterKey(config.masterKey)),
       namespace: namespaceOf({
@@ -158,6 +170,7 @@ export class Worker {
       prefillTokensPerSecond: () => speed.tokensPerSecond,
       storeMegabytesPerSecond: () => transfer.megabytesPerSecond,
     });
+    registerTierMetrics(this.metrics.registry, () => kv.stats().tiers);
     loop.start();
   }
 

@@ -8,6 +8,7 @@ import { Home } from '../home/home.ts';
 import { readRun } from '../platform/run-file.ts';
 import { portIsFree } from '../processes/ports.ts';
 import type { Check } from './check.ts';
+import { checkTiers } from './tiers.ts';
 
 const execute = promisify(execFile);
 
@@ -43,6 +44,11 @@ export function machineChecks(config: Config): Check[] {
           remedy: `free at least ${NEEDED_GIB} GiB, or choose another LONGSHORE_HOME`,
         };
       },
+    },
+    {
+      name: 'cache tiers',
+      remedy: 'choose another LONGSHORE_DISK_TIER_FOLDER',
+      run: () => checkTiers(config),
     },
     {
       name: 'port',

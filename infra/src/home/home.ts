@@ -18,6 +18,10 @@ export class Home {
   get objects(): string {
     return join(this.folder, 'objects');
   }
+  /** The workers' disk tiers. */
+  get tiers(): string {
+    return join(this.folder, 'tiers');
+  }
   get edgeState(): string {
     return join(this.folder, 'edge');
   }

@@ -23,6 +23,7 @@ export function workerSpec(home: Home, settings: WorkerSettings): ChildSpec {
     command: process.execPath,
     args: [join(ROOT, 'workers-gpu', 'src', 'main.ts')],
     env: {
+      LONGSHORE_DISK_TIER_FOLDER: home.tiers,
       ...settings.environment,
       LONGSHORE_WORKER_ID: settings.id,
       LONGSHORE_WORKER_HOST: '127.0.0.1',

@@ -12,7 +12,8 @@ export interface CacheFacts {
   reusableTokens: number;
   /** A session's tail came from the store. */
   tailRestored: boolean;
-  storeTier: Tier;
+  /** The farthest that served; undefined: nothing was restored. */
+  storeTier: Tier | undefined;
   bytes: number;
   loadMs: number;
   /** To compute the cached tokens instead. */
@@ -30,7 +31,7 @@ export function cacheReport(facts: CacheFacts): CacheReport {
   const complete = facts.cachedTokens >= facts.reusableTokens && facts.reusableTokens > 0;
   const blocksHit = facts.residentBlocks + facts.restoredBlocks;
   const report: CacheReport = {
-    tier: facts.cachedTokens === 0 ? 'none' : restored ? facts.storeTier : 'device',
+    tier: facts.cachedTokens === 0 ? 'none' : ((restored ? facts.storeTier : undefined) ?? 'device'),
     blocksHit,
     blocksTotal: Math.floor(facts.promptTokens / BLOCK_TOKENS),
     bytes: facts.bytes,

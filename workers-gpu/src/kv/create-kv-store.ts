@@ -10,18 +10,26 @@ import type { KvEngine, KvShape, KvStore, LookupRequest, StoredTail, TailRequest
 import { LeaseKeeper } from './lease-keeper.ts';
 import { KEY_PREFIX, ObjectWriter } from './object-writer.ts';
 import { done, failed, type Outcome, type StoreFault } from './outcome.ts';
-import type { BlockDirectory, KeyRing, ObjectStore } from './ports.ts';
+import type { BlockDirectory, KeyRing, ObjectStore, Tier } from './ports.ts';
 import { Publisher } from './publisher.ts';
 import { Restorer } from './restorer.ts';
 import { emptyStats } from './stats.ts';
 import { DEFAULT_SWEEP_AGES, type SweepAges, Sweeper } from './sweeper.ts';
 import { TenantCache } from './tenant-cache.ts';
 import type { TenantKeys } from './tenant-keys.ts';
+import { recomputeCost } from './tiers/recompute-cost.ts';
+import { TieredObjects } from './tiers/tiered-objects.ts';
 import { TouchThrottle } from './touch-throttle.ts';
 
 export interface KvStoreOptions {
   engine: KvEngine;
   objects: ObjectStore;
+  /** Nearer than `objects`, nearest first; default none. Closed with the KV store. */
+  tiers?: readonly Tier[];
+  /** Publishes fill the tiers too, not only restores. Default true. */
+  writeThrough?: boolean;
+  /** Milliseconds to prefill tokens [first, end): what losing them costs a tier. Default: proportional to their number. */
+  estimateMs?: (firstToken: number, endToken: number) => number;
   directory: BlockDirectory;
   keyRing: KeyRing;
   /** core's namespaceOf. */
@@ -61,7 +69,15 @@ export function createKvStore(options: KvStoreOptions): KvStore {
     options.onFault?.(fault);
   };
   const objectBreaker = new Breaker(BREAKER_FAILURES, BREAKER_PAUSE_MS);
-  const objects = guarded(options.objects, objectBreaker, 'object store', now);
+  const estimateMs = options.estimateMs ?? ((first: number, end: number) => end - first);
+  const objects = new TieredObjects({
+    // Only the store is behind the breaker: the tiers answer while it is down.
+    store: guarded(options.objects, objectBreaker, 'object store', now),
+    tiers: options.tiers ?? [],
+    costOf: (body) => recomputeCost(body, estimateMs),
+    writeThrough: options.writeThrough ?? true,
+    onFault,
+  });
   const databaseBreaker = new Breaker(BREAKER_FAILURES, BREAKER_PAUSE_MS);
   const directory = guarded(options.directory, databaseBreaker, 'database', now);
   const tenants = new TenantCache(guarded(options.keyRing, databaseBreaker, 'database', now), namespace, now);
@@ -181,7 +197,7 @@ export function createKvStore(options: KvStoreOptions): KvStore {
     namespace,
     shape,
     blocksPerObject: perObject,
-    tier: options.objects.tier,
+    tierOf: (key) => objects.tierOf(key),
     leases,
     async tenant(organizationId) {
       if (closed) return failed('closed', 'the KV store is closed');
@@ -217,7 +233,12 @@ export function createKvStore(options: KvStoreOptions): KvStore {
       const idle = publisher.idle().then(() => true);
       return Promise.race([idle, late]).finally(() => clearTimeout(timer));
     },
-    stats: () => ({ ...stats, faults: { ...stats.faults }, storeBreakerOpen: objectBreaker.isOpen(now()) }),
+    stats: () => ({
+      ...stats,
+      faults: { ...stats.faults },
+      storeBreakerOpen: objectBreaker.isOpen(now()),
+      tiers: objects.stats(),
+    }),
     async close() {
       if (closed) return;
       closed = true;
@@ -226,6 +247,7 @@ export function createKvStore(options: KvStoreOptions): KvStore {
       await this.flush(2000);
       publisher.abandon();
       await leases.close();
+      await objects.close();
     },
   };
 }

@@ -1,11 +1,14 @@
 export { createDiskObjectStore } from './adapters/disk-object-store.ts';
+export { openDiskTier } from './adapters/disk-tier.ts';
 export { createMemoryObjectStore } from './adapters/memory-object-store.ts';
 export { createPostgresDirectory, createPostgresKeyRing } from './adapters/postgres-directory.ts';
 export { createS3ObjectStore } from './adapters/s3-object-store.ts';
 export { createKvStore } from './create-kv-store.ts';
+export { farthestTier } from './domain/farthest-tier.ts';
 export type { Hit, ObjectSlice } from './domain/slices.ts';
 export type * from './kv-store.ts';
 export type { Outcome, StoreFault } from './outcome.ts';
-export type { ObjectStore } from './ports.ts';
+export type { ObjectStore, Tier, TierStats } from './ports.ts';
 export { openBytes, sealBytes } from './sealed-bytes.ts';
 export type { TenantKeys } from './tenant-keys.ts';
+export { createHostTier } from './tiers/host-tier.ts';

@@ -48,9 +48,13 @@ export interface RestoreRequest {
   signal?: AbortSignal;
 }
 
+export type StoreTier = 'host' | 'disk' | 's3';
+
 export interface Restored {
   /** The last ones of those wanted, as many as were claimed. */
   blocks: number;
+  /** That served. */
+  tier: StoreTier;
   /** Stored bytes read. */
   bytes: number;
   /** Waiting for a free reading slot not included. */
@@ -68,6 +72,8 @@ export interface RestoreRunRequest {
 }
 
 export interface RestoredRun {
+  /** The farthest that served; undefined: none did. */
+  tier?: StoreTier;
   /** Blocks restored without a gap from the first slice on; whatever lies behind a failed slice is not counted. */
   blocks: number;
   bytes: number;
@@ -175,13 +181,13 @@ export interface KvStore {
   readonly shape: KvShape;
   /** Complete blocks that share one object; publishing in multiples of it makes the best objects. */
   readonly blocksPerObject: number;
-  /** Tier that a restore reads from. */
-  readonly tier: 's3' | 'disk' | 'host';
   readonly leases: Leases;
 
   /** The tenant's keys and chain root; cached for 30 s. Without them the request runs uncached. */
   tenant(organizationId: string): Promise<Outcome<TenantKeys>>;
   lookup(request: LookupRequest): Promise<Outcome<Hit>>;
+  /** The nearest tier that holds the object now: where a restore would read it. At once, without I/O. */
+  tierOf(objectKey: string): StoreTier;
   restore(request: RestoreRequest): Promise<Outcome<Restored>>;
   /** Restores many slices, several at a time, and says how far the run is whole; what lies behind a fault is given up. */
   restoreRun(request: RestoreRunRequest): Promise<RestoredRun>;

@@ -3,10 +3,11 @@ import { formatId, toHex } from '@longshore/core';
 import type { NewKvBlock, Reservation } from '@longshore/db';
 import type { BufferPool } from './buffer-pool.ts';
 import type { KvShape } from './kv-store.ts';
-import { type BlockDirectory, type ObjectStore, StoreError } from './ports.ts';
+import { type BlockDirectory, StoreError } from './ports.ts';
 import type { KvStoreStats } from './stats.ts';
 import { type ObjectContent, sealObject } from './stored-object.ts';
 import type { TenantKeys } from './tenant-keys.ts';
+import type { TieredObjects } from './tiers/tiered-objects.ts';
 
 export interface WriteRequest {
   tenant: TenantKeys;
@@ -37,7 +38,7 @@ export const KEY_PREFIX = 'kv/';
  * between leaves a reservation and at most an object under its key, both of which the sweeper finds. Keys are random and never reused.
  */
 export class ObjectWriter {
-  private readonly objects: ObjectStore;
+  private readonly objects: TieredObjects;
   private readonly directory: BlockDirectory;
   private readonly buffers: BufferPool;
   private readonly namespace: Uint8Array;
@@ -46,7 +47,7 @@ export class ObjectWriter {
   private readonly stats: KvStoreStats;
 
   constructor(
-    objects: ObjectStore,
+    objects: TieredObjects,
     directory: BlockDirectory,
     buffers: BufferPool,
     identity: { namespace: Uint8Array; shape: KvShape; workerId: string; stats: KvStoreStats },
@@ -104,6 +105,7 @@ export class ObjectWriter {
       await this.directory.retire([key], 'abandoned').catch(() => {});
       throw error;
     }
+    this.objects.published(key, sealed.bytes);
     // Only now: a put that failed may still be sending from the buffer.
     this.buffers.give(sealed.bytes);
     return { key, storedBytes };
@@ -127,7 +129,7 @@ export class ObjectWriter {
         `the object store holds ${info?.size ?? 0} of ${bytes.length} bytes just put`,
       );
     const header = Buffer.allocUnsafe(headerBytes);
-    await this.objects.readInto(key, header);
+    await this.objects.readStored(key, header);
     if (!header.equals(bytes.subarray(0, headerBytes)))
       throw new StoreError('unavailable', 'the object store returned another header than was just put');
   }

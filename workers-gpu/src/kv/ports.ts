@@ -69,6 +69,66 @@ export interface ObjectStore {
   close(): Promise<void>;
 }
 
+export interface TierStats {
+  name: 'host' | 'disk';
+  budgetBytes: number;
+  /** Gauge: held, being written and being deleted; never above the budget. */
+  bytes: number;
+  pinnedBytes: number;
+  objects: number;
+  /** Reads that were served, and reads of what was not there. */
+  hits: number;
+  misses: number;
+  servedBytes: number;
+  fills: number;
+  filledBytes: number;
+  evictions: number;
+  expirations: number;
+  /** Not admitted: worth less than what it would have displaced, or no room beside pins and reads. */
+  refusals: number;
+  /** The medium failed: no space, an I/O error, or its breaker is open. */
+  fillFailures: number;
+  /** Copies found torn, foreign or unreadable, and deleted. */
+  badCopies: number;
+}
+
+/**
+ * A bounded cache of whole sealed objects, nearer than the object store. It never holds the only copy, so it may forget anything at any
+ * time, and a failure of its medium is a miss. Its bytes never exceed the budget, not even while it writes.
+ */
+export interface Tier {
+  readonly name: 'host' | 'disk';
+  /** At once, without I/O. */
+  has(key: string): boolean;
+  /**
+   * Fills `target` as ObjectStore.readInto does and resolves true; false when the object is not (or no longer, or not whole) there,
+   * `target` may have been written to then. Rejects with what the reader throws, `cancelled`, or `timeout`, after which the read may
+   * still be filling `target`.
+   */
+  readInto(key: string, target: Uint8Array, options?: ReadOptions): Promise<boolean>;
+  /** Without I/O: whether `fill` of so many bytes has a chance, so that the copy for it is not made in vain. */
+  accepts(key: string, bytes: number): boolean;
+  /**
+   * Keeps an object that costs `costMs` to compute again; `body` belongs to the tier from then on and must not change. True when it is
+   * held afterwards. Never rejects.
+   */
+  fill(key: string, body: Uint8Array, costMs: number): Promise<boolean>;
+  /** Idempotent, never rejects. */
+  remove(key: string): Promise<void>;
+  /** Neither evicted nor expired until `unpin`. False: not held, or pins hold their share of the budget. */
+  pin(key: string): boolean;
+  unpin(key: string): void;
+  /** Held keys in a stable order, after `after`. */
+  keys(after: string | undefined, limit: number): string[];
+  /** Deletes what was not used for longer than the tier's time to live, at most `limit` objects; how many. */
+  expire(limit: number): Promise<number>;
+  stats(): TierStats;
+  /** Throws an Error that names what is wrong. */
+  checkIntegrity(): void;
+  /** Ends what it does in the background, in bounded time. */
+  close(): Promise<void>;
+}
+
 /** The block directory, leases and sweeps; see db/src/queries for each call's exact effect. Rejects with StoreError only. */
 export interface BlockDirectory {
   findBlocks(organizationId: string, namespace: Uint8Array, hashes: readonly Uint8Array[]): Promise<FoundBlock[]>;

@@ -1,6 +1,7 @@
 import { BLOCK_TOKENS, type Codec, equalBytes, type ObjectHeader } from '@longshore/core';
 import { EngineError } from '@longshore/native';
 import type { BufferPool } from './buffer-pool.ts';
+import { farthestTier } from './domain/farthest-tier.ts';
 import { type ByteBounds, blockRanges, type SectionBlocks, sectionBounds } from './domain/section-layout.ts';
 import { contradictsSlice, type ObjectSlice } from './domain/slices.ts';
 import { faultOf, Mismatch, UnknownKey } from './fault.ts';
@@ -12,14 +13,16 @@ import type {
   RestoredRun,
   RestoreRequest,
   RestoreRunRequest,
+  StoreTier,
 } from './kv-store.ts';
 import { done, failed, type Outcome, type StoreFault } from './outcome.ts';
-import type { BlockDirectory, ObjectStore } from './ports.ts';
+import type { BlockDirectory } from './ports.ts';
 import { Slots } from './slots.ts';
 import type { KvStoreStats } from './stats.ts';
 import { SealedObjectReader, sealedObjectBytes } from './stored-object.ts';
 import type { TenantCache } from './tenant-cache.ts';
 import type { TenantKeys } from './tenant-keys.ts';
+import type { TieredObjects } from './tiers/tiered-objects.ts';
 
 /** Objects read at a time, and how many more may wait: bounds the memory to about 2 objects' bytes for each. */
 const CONCURRENT_READS = 4;
@@ -27,7 +30,7 @@ const MAX_WAITING_READS = 4096;
 
 export interface RestorerOptions {
   engine: KvEngine;
-  objects: ObjectStore;
+  objects: TieredObjects;
   directory: BlockDirectory;
   buffers: BufferPool;
   tenants: TenantCache;
@@ -54,6 +57,12 @@ interface Reading extends Pick<RestoreRequest, 'claim' | 'onBytes' | 'signal'> {
   physicalBlocks: Uint32Array;
   /** Of the last block. */
   lastTokens: number;
+}
+
+interface Imported {
+  /** That were still wanted and now hold their KV. */
+  blocks: number;
+  tier: StoreTier;
 }
 
 /** Reads, verifies and imports stored objects. An object that contradicts itself or its chain is quarantined, never imported. */
@@ -122,6 +131,7 @@ export class Restorer {
         return;
       }
       result.bytes += outcome.value.bytes;
+      result.tier = farthestTier(result.tier, outcome.value.tier);
       blocksDone[index] = outcome.value.blocks;
       if (index !== front) return;
       while (front < slices.length && blocksDone[front]! > 0) result.blocks += blocksDone[front++]!;
@@ -173,13 +183,13 @@ export class Restorer {
       if (!turn) return this.fault(failed('overloaded', 'too many restores wait').fault);
       release = await turn;
       const startedAt = this.options.now();
-      const blocks = await this.readAndImport(reading);
+      const { blocks, tier } = await this.readNearestGood(reading);
       const ms = this.options.now() - startedAt;
       const { stats } = this.options;
       stats.restoredBlocks += blocks;
       stats.restoredBytes += reading.storedBytes;
       stats.restoreMs += ms;
-      return done({ blocks, bytes: reading.storedBytes, ms });
+      return done({ blocks, tier, bytes: reading.storedBytes, ms });
     } catch (error) {
       const fault = faultOf(error);
       if (fault.kind === 'quarantined' || fault.kind === 'missing') await this.quarantine(reading, fault.message);
@@ -189,8 +199,20 @@ export class Restorer {
     }
   }
 
-  /** Resolves to the number of blocks that were still wanted and now hold their KV. */
-  private async readAndImport(reading: Reading): Promise<number> {
+  /** A bad copy in a near tier is deleted and the object read again from afar: only the farthest copy speaks for the object. */
+  private async readNearestGood(reading: Reading): Promise<Imported> {
+    const once: Reading = { ...reading, claim: reading.claim && askedOnce(reading.claim) };
+    try {
+      return await this.readAndImport(once);
+    } catch (error) {
+      const fault = faultOf(error);
+      if (fault.kind !== 'quarantined' || !(await this.options.objects.discard(reading.key))) throw error;
+      this.options.onFault(fault);
+      return this.readAndImport(once);
+    }
+  }
+
+  private async readAndImport(reading: Reading): Promise<Imported> {
     const { namespace, shape, buffers } = this.options;
     // Also what bounds the allocation, whatever the directory says.
     const { least, most } = reading.sectionBytes;
@@ -200,13 +222,16 @@ export class Restorer {
     const bytes = buffers.take(reading.storedBytes);
     const readerFor = (tenant: TenantKeys) =>
       new SealedObjectReader(bytes, { ...reading, namespace, shape, keys: tenant.byId });
-    const reader = await this.fill(bytes, reading, readerFor);
+    const { reader, tier } = await this.fill(bytes, reading, readerFor);
     const endBlock = reading.firstBlock + reading.physicalBlocks.length;
     const from = reading.claim === undefined ? reading.firstBlock : reading.claim(reading.firstBlock, endBlock);
-    if (from !== undefined) await this.import(reading, from - reading.firstBlock, reader);
+    if (from !== undefined) {
+      await this.import(reading, from - reading.firstBlock, reader);
+      this.options.objects.offer(reading.key, bytes, tier);
+    }
     // Only now: a read that failed may still be filling the buffer.
     buffers.give(bytes);
-    return from === undefined ? 0 : endBlock - from;
+    return { blocks: from === undefined ? 0 : endBlock - from, tier };
   }
 
   /** Reads the whole object; its header is verified on the way. A key that this worker does not know yet is asked for once. */
@@ -214,7 +239,7 @@ export class Restorer {
     bytes: Buffer,
     reading: Reading,
     readerFor: (tenant: TenantKeys) => SealedObjectReader,
-  ): Promise<SealedObjectReader> {
+  ): Promise<{ reader: SealedObjectReader; tier: StoreTier }> {
     let reader = readerFor(reading.tenant);
     let heard = 0;
     let unknownKey: UnknownKey | undefined;
@@ -229,14 +254,17 @@ export class Restorer {
         unknownKey = error;
       }
     };
-    await this.options.objects.readInto(reading.key, bytes, { signal: reading.signal, onProgress: advance });
+    const tier = await this.options.objects.readFrom(reading.key, bytes, {
+      signal: reading.signal,
+      onProgress: advance,
+    });
     if (unknownKey !== undefined) {
       const fresh = await this.options.tenants.get(reading.tenant.organizationId, true);
       if (!fresh.ok) throw unknownKey;
       reader = readerFor(fresh.value);
       reader.advance(bytes.length);
     }
-    return reader;
+    return { reader, tier };
   }
 
   /** Writes all wanted blocks but the first `leave` into the engine. */
@@ -270,8 +298,9 @@ export class Restorer {
   }
 
   private async quarantine(reading: Reading, reason: string): Promise<void> {
-    const { directory, stats } = this.options;
+    const { directory, stats, objects } = this.options;
     try {
+      await objects.discard(reading.key);
       if (await directory.quarantine(reading.tenant.organizationId, reading.key, reason)) stats.quarantinedObjects++;
     } catch (error) {
       this.options.onFault(faultOf(error));
@@ -287,6 +316,17 @@ export class Restorer {
 /** What the engine calls corrupt is the object's fault. */
 function mismatchOf(cause: unknown): unknown {
   return cause instanceof EngineError && cause.code === 'corrupt' ? new Mismatch(cause.message, { cause }) : cause;
+}
+
+type Claim = NonNullable<RestoreRequest['claim']>;
+
+/** Reading again must not ask again: the first answer holds. */
+function askedOnce(claim: Claim): Claim {
+  let answer: { from: number | undefined } | undefined;
+  return (first, end) => {
+    answer ??= { from: claim(first, end) };
+    return answer.from;
+  };
 }
 
 function contradictsTail(request: GetTailRequest, header: ObjectHeader, namespace: Uint8Array): string | undefined {

@@ -1,4 +1,5 @@
 import type { FaultKind } from './outcome.ts';
+import type { TierStats } from './ports.ts';
 
 /** Counters since start (blocks, bytes, milliseconds) and three gauges. */
 export interface KvStoreStats {
@@ -29,6 +30,8 @@ export interface KvStoreStats {
   publishesRunning: number;
   /** Gauge. */
   storeBreakerOpen: boolean;
+  /** Nearest first. */
+  tiers: TierStats[];
 }
 
 export function emptyStats(): KvStoreStats {
@@ -67,5 +70,6 @@ export function emptyStats(): KvStoreStats {
     publishQueueBlocks: 0,
     publishesRunning: 0,
     storeBreakerOpen: false,
+    tiers: [],
   };
 }

@@ -2,7 +2,8 @@ import { faultOf } from './fault.ts';
 import type { SweepReport } from './kv-store.ts';
 import { KEY_PREFIX } from './object-writer.ts';
 import { done, type Outcome, type StoreFault } from './outcome.ts';
-import type { BlockDirectory, ObjectStore } from './ports.ts';
+import type { BlockDirectory } from './ports.ts';
+import type { TieredObjects } from './tiers/tiered-objects.ts';
 
 /** Seconds; each must be longer than the slowest honest publish or read. */
 export interface SweepAges {
@@ -28,7 +29,7 @@ const METER_LIMIT = 20;
  * the state that it starts from. The delete order is kept throughout: retired -> grace -> bytes -> row.
  */
 export class Sweeper {
-  private readonly objects: ObjectStore;
+  private readonly objects: TieredObjects;
   private readonly directory: BlockDirectory;
   private readonly ages: SweepAges;
   private readonly onFault: (fault: StoreFault) => void;
@@ -38,7 +39,7 @@ export class Sweeper {
   private cursor: string | undefined;
 
   constructor(
-    objects: ObjectStore,
+    objects: TieredObjects,
     directory: BlockDirectory,
     ages: SweepAges,
     onFault: (fault: StoreFault) => void,
@@ -85,6 +86,8 @@ export class Sweeper {
     await step('orphanObjects', () => this.deleteOrphans());
     await step(undefined, () => directory.deleteStaleLeases(LIMIT));
     await step(undefined, () => directory.foldMeter(METER_HOURS, METER_LIMIT));
+    // Other workers delete objects too: their near copies here are found by asking.
+    await step(undefined, () => this.objects.reconcile((keys) => directory.findUnknownKeys(keys)));
     report.more ||= this.cursor !== undefined;
     return firstFault ? { ok: false, fault: firstFault } : done(report);
   }

@@ -2,6 +2,7 @@ import type { MissReason } from '@longshore/core';
 import { type ComputeCost, RestoreRace } from '../domain/restore-race.ts';
 import type { TransferSpeed } from '../domain/transfer-speed.ts';
 import type { RestoreTarget } from '../engine/job.ts';
+import { farthestTier, type StoreTier } from '../kv/index.ts';
 import { missReasonOf } from './prefix-planner.ts';
 import type { RestoreRead } from './prefix-restorer.ts';
 
@@ -31,6 +32,8 @@ export class RunningRestore {
   /** From the start until the last read ended. */
   ms = 0;
   missReason: MissReason | undefined;
+  /** The farthest that served; undefined: none did. */
+  tier: StoreTier | undefined;
   private readonly options: RunningRestoreOptions;
   private readonly race: RestoreRace;
   private readonly giveUps: AbortController[];
@@ -70,6 +73,7 @@ export class RunningRestore {
       signal: AbortSignal.any([signal, this.giveUps[index]!.signal]),
     });
     this.race.settle(index);
+    if (outcome.ok && outcome.value.blocks > 0) this.tier = farthestTier(this.tier, outcome.value.tier);
     if (outcome.ok && read.tail) this.tailLoaded = outcome.value.blocks > 0;
     else if (outcome.ok) this.blocks += outcome.value.blocks;
     else if (outcome.fault.kind !== 'cancelled') this.missReason ??= missReasonOf(outcome.fault);

@@ -4,7 +4,6 @@ import {
   type GenerateEvent,
   type LongshoreError,
   type MissReason,
-  type Tier,
   type Timings,
 } from '@longshore/core';
 import type { SamplingParams, StepOutput } from '@longshore/native';
@@ -26,7 +25,6 @@ export interface SequenceRunOptions {
   restorer: PrefixRestorer;
   track: PublishTrack;
   speed: PrefillSpeed;
-  storeTier: Tier;
   /** Most prompt tokens that a cache could have given. */
   reusableTokens: number;
   missReason?: MissReason;
@@ -159,7 +157,7 @@ export class SequenceRun implements Job {
   }
 
   cache(): CacheReport {
-    const { plan, promptTokens, speed, storeTier, reusableTokens, missReason } = this.options;
+    const { plan, promptTokens, speed, reusableTokens, missReason } = this.options;
     const { restored } = this;
     const raced = restored !== undefined && this.cachedTokens < plan.publishedBlocks * BLOCK_TOKENS;
     return cacheReport({
@@ -170,7 +168,7 @@ export class SequenceRun implements Job {
       cachedTokens: this.cachedTokens,
       reusableTokens,
       tailRestored: restored?.tailLoaded ?? false,
-      storeTier,
+      storeTier: restored?.tier,
       bytes: restored?.bytes ?? 0,
       loadMs: restored?.ms ?? 0,
       recomputeMsEstimate: speed.estimateMs(0, this.cachedTokens),

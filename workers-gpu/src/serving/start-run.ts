@@ -77,7 +77,6 @@ export async function startRun(parts: WorkerParts, request: RunRequest): Promise
     restorer: parts.restorer,
     track,
     speed: parts.speed,
-    storeTier: parts.kv.tier,
     reusableTokens: request.keptTokens ?? plan.reusableBlocks * BLOCK_TOKENS,
     missReason: request.missReason,
     sampling: request.sampling,

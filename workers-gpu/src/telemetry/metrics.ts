@@ -20,7 +20,7 @@ const SECONDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
 /** The worker's Prometheus metrics; names carry their unit last. */
 export class WorkerMetrics {
-  private readonly registry = new Registry();
+  readonly registry = new Registry();
   private readonly requests: Counter;
   private readonly ttft: Histogram;
   private readonly tokens: Counter;

@@ -1,13 +1,12 @@
-import { randomUUID } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { type ObjectInfo, type ObjectStore, type ReadOptions, StoreError } from '../ports.ts';
+import { TEMPORARY, writeDurably } from './durable-file.ts';
 
 const READ_BYTES = 1024 * 1024;
-const TEMPORARY = '.partial';
 
 /**
- * Objects as files below `folder`: a tier of its own, or a store for one machine without S3. A put is written aside, synced and
+ * Objects as files below `folder`: a store for one machine without S3, unbounded (the bounded cache is disk-tier.ts). A put is written aside, synced and
  * renamed, so that a reader and a crash see it whole or not at all. Reads and writes end when the file system does.
  */
 export function createDiskObjectStore(folder: string): ObjectStore {
@@ -34,13 +33,10 @@ export function createDiskObjectStore(folder: string): ObjectStore {
     head,
     async put(key, body) {
       const path = pathOf(key);
-      const aside = `${path}.${randomUUID()}${TEMPORARY}`;
       try {
         await mkdir(dirname(path), { recursive: true });
-        await writeSynced(aside, body);
-        await rename(aside, path);
+        await writeDurably(path, [body]);
       } catch (cause) {
-        await rm(aside, { force: true }).catch(() => {});
         throw unavailable(cause);
       }
     },
@@ -86,16 +82,6 @@ const isFileSystemError = (error: unknown): boolean => error instanceof Error &&
 function unavailable(cause: unknown): StoreError {
   if (cause instanceof StoreError) return cause;
   return new StoreError('unavailable', `disk store: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
-}
-
-async function writeSynced(path: string, body: Uint8Array): Promise<void> {
-  const file = await open(path, 'wx');
-  try {
-    await file.writeFile(body);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
 }
 
 async function readAll(file: FileHandle, key: string, target: Uint8Array, options: ReadOptions): Promise<void> {
