@@ -8,7 +8,7 @@ namespace {
 
 using namespace test;
 
-constexpr const char* kModels[] = {"tiny/llama-quantized.gguf", "tiny/llama", "tiny/qwen3"};
+constexpr const char* kModels[] = {"tiny/llama-quantized.gguf", "tiny/llama", "tiny/qwen3", "tiny/gemma3"};
 constexpr uint32_t kTokens = 300, kTable = 4;
 
 std::vector<uint32_t> Prompt(uint64_t seed, uint32_t vocab, uint32_t count = kTokens) {
