@@ -5,6 +5,18 @@ export * from './queries/api-key-admin.ts';
 export * from './queries/api-keys.ts';
 export * from './queries/data-keys.ts';
 export type { RetireReason } from './queries/kv-chain.ts';
+export {
+  type DepartureReason,
+  findDeparture,
+  findNamespace,
+  findSiblings,
+  forgetDepartures,
+  knownHashes,
+  type NamespaceRecord,
+  noteNamespace,
+  recentNamespaces,
+  type SiblingBlock,
+} from './queries/kv-diagnosis.ts';
 export * from './queries/kv-meter.ts';
 export * from './queries/kv-objects.ts';
 export * from './queries/kv-pins.ts';

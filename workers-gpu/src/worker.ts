@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   BLOCK_TOKENS,
+  type CacheIdentity,
   type CanonicalValue,
   type GenerateRequest,
   type Heartbeat,
@@ -22,6 +23,7 @@ import {
   createKvStore,
   createPostgresDirectory,
   createPostgresKeyRing,
+  createPostgresMissRecords,
   type ObjectStore,
   type Tier,
 } from './kv/index.ts';
@@ -83,6 +85,16 @@ export class Worker {
     const speed = new PrefillSpeed(PRIOR_PREFILL_TOKENS_PER_SECOND);
     const transfer = new TransferSpeed(PRIOR_STORE_BYTES_PER_MS, STORE_LATENCY_MS);
     const { layers, kvHeads, headDim, kvDtype, kvBytesPerToken } = info;
+    const identity: CacheIdentity = {
+      weights: info.weightsDigest,
+      config: JSON.parse(info.configJson) as CanonicalValue,
+      tokenizer: text.tokenizer.digest,
+      kvDtype,
+      codec: config.codec,
+      codecParameter: 0,
+      policy: { prefill: 'dense' },
+      numerics: info.numerics,
+    };
     const kv = createKvStore({
       engine,
       objects: options.objects,
@@ -91,16 +103,8 @@ export class Worker {
       estimateMs: (first, end) => speed.estimateMs(first, end),
       directory: createPostgresDirectory(options.database),
       keyRing: createPostgresKeyRing(options.database, parseMasterKey(config.masterKey)),
-      namespace: namespaceOf({
-        weights: info.weightsDigest,
-        config: JSON.parse(info.configJson) as CanonicalValue,
-        tokenizer: text.tokenizer.digest,
-        kvDtype,
-        codec: config.codec,
-        codecParameter: 0,
-        policy: { prefill: 'dense' },
-        numerics: info.numerics,
-      }),
+      namespace: namespaceOf(identity),
+      diagnosis: { records: createPostgresMissRecords(options.database), identity },
       shape: { layers, kvHeads, headDim, kvDtype, codec: config.codec },
       workerId,
       epoch: this.epoch,

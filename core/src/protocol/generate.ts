@@ -96,13 +96,24 @@ export type Tier = 'device' | 'host' | 'disk' | 's3' | 'none';
 /** Why blocks were computed that a cache could have given. */
 export type MissReason =
   | 'below_one_block'
+  /** This organization never stored these tokens; what others stored is never looked at. */
   | 'never_seen'
   | 'reading_disabled'
   | 'expired'
+  | 'evicted'
+  | 'deleted'
   | 'quarantined'
   | 'load_slower_than_recompute'
   | 'store_unavailable'
-  | 'identity_changed';
+  /** The same tokens are stored, but for other weights, configuration or tokenizer. */
+  | 'model_changed'
+  | 'policy_changed'
+  | 'codec_changed'
+  | 'numerics_changed'
+  /** Stored under another identity that no one recorded. */
+  | 'identity_changed'
+  /** The organization's cache cannot be found any more: its chain secret was rotated, or it has no key. */
+  | 'tenant_scope';
 
 /** Where the prompt's KV came from. Sizes in bytes, times in milliseconds, counts in blocks of 128 tokens. */
 export interface CacheReport {
@@ -121,8 +132,13 @@ export interface CacheReport {
   /** Time until they were on the device, loaded or computed / the lesser of the two estimates. */
   regretEstimate?: number;
   missReason?: MissReason;
-  /** Index of the first prompt token that no cache held, when the hit was not complete. */
+  /**
+   * When the hit was not complete. For `never_seen` the index of the first token at which the prompt leaves every chain that this
+   * organization has stored; for every other reason the first token that no cache gave.
+   */
   firstDivergentToken?: number;
+  /** Absent: the index is exact. False: the prompt may also diverge up to 127 tokens later. */
+  divergenceIsExact?: false;
 }
 
 export interface Usage {

@@ -15,6 +15,8 @@ export interface NewKvBlock {
   parentHash: Uint8Array;
   blockIndex: number;
   indexInObject: number;
+  /** Its token ids under the organization's data key. */
+  sealedTokens?: Uint8Array;
 }
 
 /** `orphaned`: the chain before it is gone, so it stands for nothing and was retired. */
@@ -137,6 +139,7 @@ export interface FoundBlock {
   indexInObject: number;
   state: 'reserved' | 'ready' | 'quarantined' | 'tombstone';
   expired: boolean;
+  retiredReason: string | null;
   objectFirstToken: number;
   objectTokenCount: number;
   storedBytes: number;
@@ -157,6 +160,7 @@ export async function findBlocks(
       indexInObject: kvBlocks.indexInObject,
       state: kvObjects.state,
       expired: sql<boolean>`${kvObjects.expiresAt} <= now() and not ${isPinned(sql`${kvObjects.key}`)}`,
+      retiredReason: kvObjects.retiredReason,
       objectFirstToken: kvObjects.firstToken,
       objectTokenCount: kvObjects.tokenCount,
       storedBytes: kvObjects.storedBytes,

@@ -3,6 +3,7 @@ import type { Database } from '../client.ts';
 import { kvBlocks, kvObjects, leases, sessions } from '../schema.ts';
 import { textArray } from './arrays.ts';
 import { hasLivingChild, isPinned, lockObjects, type RetireReason, retireLeafward, rowsOf } from './kv-chain.ts';
+import { recordDepartures } from './kv-diagnosis.ts';
 import { retireTails } from './kv-objects.ts';
 
 /** What the sweeper asks. Every call is bounded by `limit` and may run on several workers at once. */
@@ -138,15 +139,18 @@ export async function findDeletable(db: Database, graceSeconds: number, limit: n
  */
 export async function deleteObjectRows(db: Database, keys: readonly string[]): Promise<void> {
   if (keys.length === 0) return;
-  await db
-    .delete(kvObjects)
-    .where(
-      and(
-        sql`${kvObjects.key} = any(${textArray(keys)})`,
-        inArray(kvObjects.state, ['tombstone', 'quarantined']),
-        sql`not ${hasLivingChild(sql`${kvObjects.key}`)}`,
-      ),
-    );
+  await db.transaction(async (tx) => {
+    await recordDepartures(tx, keys);
+    await tx
+      .delete(kvObjects)
+      .where(
+        and(
+          sql`${kvObjects.key} = any(${textArray(keys)})`,
+          inArray(kvObjects.state, ['tombstone', 'quarantined']),
+          sql`not ${hasLivingChild(sql`${kvObjects.key}`)}`,
+        ),
+      );
+  });
 }
 
 /** Of these keys, those that no row names in any state. */

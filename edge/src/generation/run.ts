@@ -1,10 +1,10 @@
-import { LongshoreError, type PromptInput, type Usage } from '@longshore/core';
+import { type CacheReport, LongshoreError, type PromptInput, type Usage } from '@longshore/core';
 import { type ApiKeyGrant, recordUsage } from '@longshore/db';
 import { asLongshoreError } from '../http/error-response.ts';
 import type { RequestScope } from '../request-scope.ts';
 import { type PrefixChain, prefixChain } from '../router/domain/prefix-chain.ts';
 import { HttpWorkers } from './adapters/http-workers.ts';
-import { farthestTier, type SequenceUsage, totalUsage } from './domain/usage-total.ts';
+import { farthestTier, type SequenceUsage, speakingReport, totalUsage } from './domain/usage-total.ts';
 import type { WorkerTask } from './ports.ts';
 import { Relay } from './relay.ts';
 
@@ -96,6 +96,10 @@ export class Run {
     return totalUsage(this.sequenceUsage());
   }
 
+  cache(): CacheReport | undefined {
+    return speakingReport(this.sequenceUsage());
+  }
+
   finish(): void {
     this.end();
   }
@@ -146,12 +150,14 @@ export class Run {
       cachedTokens: done?.usage.cachedTokens ?? 0,
       completionTokens: done?.usage.completionTokens ?? delivered.length,
       tier: done?.cache.tier ?? 'none',
+      cache: done?.cache,
     }));
   }
 
   private record(status: string): Promise<void> {
     const { scope, apiKey, endpoint, model } = this.options;
     const sequences = this.sequenceUsage();
+    const cache = speakingReport(sequences);
     return scope.query((db) =>
       recordUsage(db, {
         requestId: scope.requestId,
@@ -164,6 +170,11 @@ export class Run {
         workerId: this.sequences[0]?.relay.worker?.workerId,
         ...totalUsage(sequences),
         tier: farthestTier(sequences),
+        decision: cache?.decision,
+        missReason: cache?.missReason,
+        firstDivergentToken: cache?.firstDivergentToken,
+        loadedBytes: cache?.bytes,
+        savedMs: cache?.savedMs,
         ttftMs: this.firstTokenAt === undefined ? null : this.firstTokenAt - scope.startedAt,
         totalMs: Date.now() - scope.startedAt,
       }),

@@ -59,7 +59,8 @@ async function* chunks(
     const opened = new Set<number>();
     for (let next = first; !next.done; next = await events.next()) yield* piecesOf(parts, opened, next.value);
     run.finish();
-    if (delivery.includeUsage) yield data({ ...format.envelope(false), choices: [], usage: openaiUsage(run.usage()) });
+    if (delivery.includeUsage)
+      yield data({ ...format.envelope(false), choices: [], usage: openaiUsage(run.usage(), run.cache()) });
     yield 'data: [DONE]\n\n';
   } catch (error) {
     yield data(errorBody(run.fail(error)));
@@ -97,7 +98,7 @@ async function whole(parts: AnswerParts): Promise<Record<string, unknown>> {
   return {
     ...format.envelope(true),
     choices: relays.map((relay, index) => format.choice(index, tokens[index]!, relay.done!)),
-    usage: openaiUsage(run.usage()),
+    usage: openaiUsage(run.usage(), run.cache()),
     longshore: reportOf(relays[0]!),
   };
 }

@@ -39,7 +39,7 @@ async function readyObject({ scope, apiKey, run, relay, sessionId }: CreationPar
   const session = await requireSession(scope, apiKey, sessionId);
   return {
     ...sessionObject(session),
-    usage: openaiUsage(run.usage()),
+    usage: openaiUsage(run.usage(), run.cache()),
     longshore: longshoreReport(relay.requestId, relay.losses, relay.done!),
   };
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { type Bootstrapped, commitTurn } from '@longshore/db';
+import { rawSql } from '@longshore/db/testing';
 import { EdgeHarness } from '../testing/edge-harness.ts';
 import { type FakeWorker, refuse, wordAt } from '../testing/fake-worker.ts';
 import { eventually, jsonOf, readChunks, readSse } from '../testing/sse.ts';
@@ -71,6 +72,10 @@ test('creates a session and answers when it is ready', async () => {
   assert.deepEqual([session.token_count, session.turn_count, session.worker_id], [7000, 1, 'a']);
   assert.ok(Math.abs(session.expires_at - session.created_at - 3600) <= 1);
   assert.equal(session.usage.prompt_tokens, 7);
+  assert.deepEqual(session.usage.longshore.miss, { reason: 'never_seen', first_divergent_token: 0, exact: true });
+  await edge.settle();
+  const [row] = await rawSql(edge.db, `select * from usage where request_id = '${session.longshore.request_id}'`);
+  assert.deepEqual([row!.decision, row!.miss_reason, row!.first_divergent_token], ['compute', 'never_seen', 0]);
   assert.equal(session.longshore.cache.decision, 'compute');
   const [call] = worker.calls;
   assert.deepEqual([call!.path, call!.body.session], ['/prefill', session.id]);

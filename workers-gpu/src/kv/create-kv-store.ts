@@ -1,4 +1,4 @@
-import { BLOCK_TOKENS, toHex } from '@longshore/core';
+import { BLOCK_TOKENS, type CacheIdentity, toHex } from '@longshore/core';
 import { BufferPool } from './buffer-pool.ts';
 import { Breaker } from './domain/breaker.ts';
 import { blocksPerObject } from './domain/object-plan.ts';
@@ -8,9 +8,10 @@ import { faultOf } from './fault.ts';
 import { guarded } from './guard.ts';
 import type { KvEngine, KvShape, KvStore, LookupRequest, StoredTail, TailRequest } from './kv-store.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
+import { MissExplainer } from './miss-explainer.ts';
 import { KEY_PREFIX, ObjectWriter } from './object-writer.ts';
 import { done, failed, type Outcome, type StoreFault } from './outcome.ts';
-import type { BlockDirectory, KeyRing, ObjectStore, Tier } from './ports.ts';
+import type { BlockDirectory, KeyRing, MissRecords, ObjectStore, Tier } from './ports.ts';
 import { Publisher } from './publisher.ts';
 import { Restorer } from './restorer.ts';
 import { emptyStats } from './stats.ts';
@@ -35,6 +36,8 @@ export interface KvStoreOptions {
   /** core's namespaceOf. */
   namespace: Uint8Array;
   shape: KvShape;
+  /** Where misses are explained from, and what the namespace is made of. Absent: misses are only named by the directory. */
+  diagnosis?: { records: MissRecords; identity: CacheIdentity };
   workerId: string;
   /** Random per process start. */
   epoch: string;
@@ -56,6 +59,9 @@ export interface KvStoreOptions {
 const BREAKER_FAILURES = 4;
 const BREAKER_PAUSE_MS = 5000;
 const LOOKUP_PAGE = 2048;
+/** So long a miss can say why its blocks are gone. */
+const DEPARTURES_SECONDS = 30 * 86_400;
+const DEPARTURES_LIMIT = 500;
 /** Enough for the objects that are read and written at a time. */
 const IDLE_BUFFER_BYTES = 64 * 1024 * 1024;
 
@@ -111,6 +117,11 @@ export function createKvStore(options: KvStoreOptions): KvStore {
   });
   const leases = new LeaseKeeper({ directory, workerId, epoch, stats, onFault, now });
   const sweeper = new Sweeper(objects, directory, options.sweepAges ?? DEFAULT_SWEEP_AGES, onFault, date);
+  const { diagnosis } = options;
+  const records = diagnosis && guarded(diagnosis.records, databaseBreaker, 'database', now);
+  const explainer =
+    diagnosis && records && new MissExplainer({ records, namespace, identity: diagnosis.identity, onFault, now });
+  const noteNamespace = () => void (diagnosis && attempt(() => records!.noteNamespace(namespace, diagnosis.identity)));
   const touched = new TouchThrottle(now);
   let closed = false;
   let sweeping: Promise<unknown> = Promise.resolve();
@@ -133,6 +144,7 @@ export function createKvStore(options: KvStoreOptions): KvStore {
   if (options.warmUp ?? true) {
     void attempt(() => objects.head(`${KEY_PREFIX}warm-up`));
     void attempt(() => directory.findObject('', ''));
+    noteNamespace();
   }
 
   async function touch(tenant: TenantKeys, hashes: readonly Uint8Array[], ttl = ttlSeconds): Promise<void> {
@@ -189,6 +201,8 @@ export function createKvStore(options: KvStoreOptions): KvStore {
 
   function sweep() {
     const run = sweeping.then(() => (closed ? failed('closed', 'the KV store is closed') : sweeper.sweep()));
+    noteNamespace();
+    if (records) void attempt(() => records.forgetDepartures(DEPARTURES_SECONDS, DEPARTURES_LIMIT));
     sweeping = run;
     return run;
   }
@@ -206,6 +220,7 @@ export function createKvStore(options: KvStoreOptions): KvStore {
       return outcome;
     },
     lookup: (request) => attempt(() => findHit(request)),
+    explain: async (request) => explainer?.explain(request) ?? done(undefined),
     restore: (request) =>
       closed ? Promise.resolve(failed('closed', 'the KV store is closed')) : restorer.restore(request),
     async restoreRun(request) {

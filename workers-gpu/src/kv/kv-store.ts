@@ -1,5 +1,6 @@
 import type { Codec, Engine, KvDtype } from '@longshore/native';
 import type { Hit, ObjectSlice } from './domain/slices.ts';
+import type { ExplainRequest, Explanation } from './miss-explainer.ts';
 import type { Outcome, StoreFault } from './outcome.ts';
 import type { KvStoreStats } from './stats.ts';
 import type { TenantKeys } from './tenant-keys.ts';
@@ -89,6 +90,8 @@ export interface PublishRequest {
   /** Index in the chain of physicalBlocks[0]. All blocks are complete (128 tokens). */
   firstBlock: number;
   physicalBlocks: Uint32Array;
+  /** The chain's tokens, at least up to the last published block's end: kept, sealed, so that a later miss can say where it diverged. */
+  tokens?: readonly number[];
   /** How long the blocks are kept after their last use; default: the store's. */
   ttlSeconds?: number;
 }
@@ -188,6 +191,8 @@ export interface KvStore {
   lookup(request: LookupRequest): Promise<Outcome<Hit>>;
   /** The nearest tier that holds the object now: where a restore would read it. At once, without I/O. */
   tierOf(objectKey: string): StoreTier;
+  /** Why a block that `lookup` did not know is not there, and where the prompt left what is stored. Undefined without records. */
+  explain(request: ExplainRequest): Promise<Outcome<Explanation | undefined>>;
   restore(request: RestoreRequest): Promise<Outcome<Restored>>;
   /** Restores many slices, several at a time, and says how far the run is whole; what lies behind a fault is given up. */
   restoreRun(request: RestoreRunRequest): Promise<RestoredRun>;

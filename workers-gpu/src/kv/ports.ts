@@ -1,8 +1,11 @@
+import type { CacheIdentity } from '@longshore/core';
 import type {
+  DepartureReason,
   FoundBlock,
   LeaseClaim,
   LeaseHolder,
   MarkedReady,
+  NamespaceRecord,
   NewKvBlock,
   NewKvObject,
   OpenedDataKey,
@@ -10,6 +13,7 @@ import type {
   Removed,
   Reservation,
   RetireReason,
+  SiblingBlock,
 } from '@longshore/db';
 
 /**
@@ -159,6 +163,17 @@ export interface BlockDirectory {
   findUnknownKeys(keys: readonly string[]): Promise<string[]>;
   deleteStaleLeases(limit: number): Promise<number>;
   foldMeter(keepHours: number, limit: number): Promise<number>;
+}
+
+/** What explains misses; see db/src/queries/kv-diagnosis.ts. Rejects with StoreError only. */
+export interface MissRecords {
+  findDeparture(organizationId: string, hash: Uint8Array): Promise<DepartureReason | undefined>;
+  findSiblings(organizationId: string, parentHash: Uint8Array, limit: number): Promise<SiblingBlock[]>;
+  knownHashes(organizationId: string, hashes: readonly Uint8Array[]): Promise<Uint8Array[]>;
+  recentNamespaces(own: Uint8Array, limit: number): Promise<NamespaceRecord[]>;
+  findNamespace(namespace: Uint8Array): Promise<NamespaceRecord | undefined>;
+  noteNamespace(namespace: Uint8Array, identity: CacheIdentity): Promise<void>;
+  forgetDepartures(olderThanSeconds: number, limit: number): Promise<number>;
 }
 
 /** Where organizations' keys come from, unwrapped, newest first. Rejects with StoreError only. */

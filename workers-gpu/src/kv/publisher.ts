@@ -1,4 +1,5 @@
 import { BLOCK_TOKENS, toHex } from '@longshore/core';
+import { sealBlockTokens } from './block-tokens.ts';
 import { type BlockRun, planObjects } from './domain/object-plan.ts';
 import { faultOf } from './fault.ts';
 import type { KvEngine, KvShape, Published, PublishHandle, PublishRequest } from './kv-store.ts';
@@ -230,7 +231,7 @@ export class Publisher {
 
   private async putRun(job: Job, run: BlockRun, exported: () => void) {
     const { engine, shape, writer } = this.options;
-    const { tenant, hashes, physicalBlocks } = job.request;
+    const { tenant, hashes, physicalBlocks, tokens } = job.request;
     const firstBlock = job.request.firstBlock + run.start;
     const firstToken = firstBlock * BLOCK_TOKENS;
     const encoded = await engine.exportBlocks(
@@ -247,6 +248,7 @@ export class Publisher {
       parentHash: parentOf(firstBlock + index),
       blockIndex: firstBlock + index,
       indexInObject: index,
+      sealedTokens: tokens && sealBlockTokens(tenant, hash, tokensOf(tokens, firstBlock + index)),
     }));
     const put = await writer.put({
       tenant,
@@ -271,3 +273,6 @@ export class Publisher {
     this.options.stats.publishQueueBlocks -= blocks;
   }
 }
+
+const tokensOf = (tokens: readonly number[], block: number) =>
+  tokens.slice(block * BLOCK_TOKENS, (block + 1) * BLOCK_TOKENS);

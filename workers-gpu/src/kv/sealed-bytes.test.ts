@@ -6,7 +6,8 @@ import type { TenantKeys } from './tenant-keys.ts';
 
 const tenantWith = (fill: number): TenantKeys => {
   const current = { id: new Uint8Array(16).fill(fill), key: new Uint8Array(32).fill(fill) };
-  return { organizationId: 'org', root: new Uint8Array(32), current, byId: new Map([[toHex(current.id), current]]) };
+  const byId = new Map([[toHex(current.id), current]]);
+  return { organizationId: 'org', root: new Uint8Array(32), chainSecrets: [], current, byId };
 };
 const tenant = tenantWith(1);
 

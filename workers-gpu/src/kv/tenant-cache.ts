@@ -49,6 +49,7 @@ export class TenantCache {
       return done({
         organizationId,
         root: chainRoot(current.chainSecret, this.namespace),
+        chainSecrets: distinct([current, ...keys].map((key) => key.chainSecret)),
         current: { id: current.id, key: current.dataKey },
         byId: new Map(known.map((key) => [toHex(key.id), key])),
       });
@@ -56,4 +57,8 @@ export class TenantCache {
       return { ok: false, fault: faultOf(error) };
     }
   }
+}
+
+function distinct(secrets: readonly Uint8Array[]): Uint8Array[] {
+  return [...new Map(secrets.map((secret) => [toHex(secret), secret])).values()];
 }

@@ -17,6 +17,8 @@ export type Emit = (event: GenerateEvent) => void;
 interface OpenedPrompt {
   prompt: BuiltPrompt;
   tenant: TenantKeys | undefined;
+  /** The organization has no key: nothing it stored can be found, and nothing is stored. */
+  isKeyless: boolean;
   session: SessionState | undefined;
 }
 
@@ -41,7 +43,7 @@ async function answer(
   emit: Emit,
 ): Promise<void> {
   const arrivedAt = parts.now();
-  const { prompt, tenant, session } = await openPrompt(parts, turns, request);
+  const { prompt, tenant, isKeyless, session } = await openPrompt(parts, turns, request);
   const promptTokens = prompt.tokens.length;
   checkContext(promptTokens, parts.contextLimit, 1);
   const generation = new Generation({
@@ -64,6 +66,7 @@ async function answer(
     requestId: request.requestId,
     organizationId: request.organizationId,
     tenant,
+    ...(isKeyless ? { missReason: 'tenant_scope' } : {}),
     tokens: [...prompt.tokens, ...answerTokens],
     promptTokens,
     cache: request.cache,
@@ -98,7 +101,7 @@ async function answer(
 
   const ending = finish ?? { reason: 'stop' as const };
   const timings = started.run.timings();
-  const cache = started.cache();
+  const cache = await started.cache();
   const usage = {
     promptTokens,
     completionTokens: generation.tokenCount,
@@ -134,7 +137,8 @@ async function openPrompt(parts: WorkerParts, turns: SessionTurns, request: Gene
       parts.prompts.build(request.input, true),
       parts.kv.tenant(request.organizationId),
     ]);
-    return { prompt, tenant: tenant.ok ? tenant.value : undefined, session: undefined };
+    const isKeyless = !tenant.ok && tenant.fault.kind === 'missing';
+    return { prompt, tenant: tenant.ok ? tenant.value : undefined, isKeyless, session: undefined };
   }
   const { tenant, state } = await turns.load(request.organizationId, request.session, 'ready');
   if (request.sessionVersion !== undefined && request.sessionVersion !== state.version) {
@@ -145,13 +149,14 @@ async function openPrompt(parts: WorkerParts, turns: SessionTurns, request: Gene
   }
   const prompt = await parts.prompts.append(state.tokens, state.transcript, request.input);
   if (prompt.tokens.length === 0) throw new LongshoreError('invalid_request', 'The turn is empty.', { param: 'input' });
-  return { prompt, tenant, session: state };
+  return { prompt, tenant, isKeyless: false, session: state };
 }
 
 /** What the session says was kept of the tokens that this prompt still shares with it. */
 function sessionHints(parts: WorkerParts, session: SessionState | undefined, prompt: BuiltPrompt) {
   if (session === undefined) return {};
-  if (session.namespace !== toHex(parts.kv.namespace)) return { missReason: 'identity_changed' as const };
+  if (session.namespace !== toHex(parts.kv.namespace))
+    return { missReason: 'identity_changed' as const, formerNamespace: session.namespace };
   const whole = session.keptTokens <= prompt.sharedTokens;
   return {
     keptTokens: Math.min(session.keptTokens, prompt.sharedTokens, prompt.tokens.length - 1),

@@ -63,7 +63,7 @@ async function keep(
   });
   await started.run.ended;
   const timings = started.run.timings();
-  const cache = started.cache();
+  const cache = await started.cache();
   const usage = { promptTokens, completionTokens: 0, cachedTokens: started.run.usedCachedTokens };
   await turns.commit(state, tenant, held === undefined ? undefined : { kv: held, track: started.track }, {
     requestId: request.requestId,

@@ -37,13 +37,13 @@ export class PublishTrack {
       const groupEnd = Math.min(end, (Math.floor(this.next / group) + 1) * group);
       const full = groupEnd % group === 0;
       if (!full && !last) return;
-      this.publish(sequence.blocks.slice(this.next, groupEnd), this.next);
+      this.publish(sequence.blocks.slice(this.next, groupEnd), this.next, sequence.tokens);
       this.next = groupEnd;
     }
   }
 
   /** Publishes given blocks, whatever was handed over before. */
-  publish(physical: readonly number[], firstBlock: number): void {
+  publish(physical: readonly number[], firstBlock: number, tokens: readonly number[]): void {
     if (physical.length === 0) return;
     this.blocks.retain(physical);
     const handle = this.kv.publish({
@@ -51,6 +51,7 @@ export class PublishTrack {
       hashes: this.plan.chain.digestRange(0, firstBlock + physical.length),
       firstBlock,
       physicalBlocks: Uint32Array.from(physical),
+      tokens,
       ttlSeconds: this.plan.ttlSeconds,
     });
     this.handles.push(handle);

@@ -83,7 +83,7 @@ export class SessionKeeper {
         void this.kv.touch(tenant, hashes.slice(0, blockCount), track.ttlSeconds);
       }
       if (blockCount === wholeBlocks || attempt === 1) return blockCount;
-      track.publish(held.physical.slice(blockCount, wholeBlocks), blockCount);
+      track.publish(held.physical.slice(blockCount, wholeBlocks), blockCount, held.sequence.tokens);
       await track.settled();
     }
     return 0;

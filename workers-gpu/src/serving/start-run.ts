@@ -2,6 +2,7 @@ import { BLOCK_TOKENS, type CacheReport, type GenerateEvent, LongshoreError, typ
 import type { SamplingParams, StepOutput } from '@longshore/native';
 import { Sequence } from '../domain/sequence.ts';
 import type { TenantKeys } from '../kv/index.ts';
+import { explainMiss, withExplanation } from './miss-diagnosis.ts';
 import { PublishTrack } from './publish-track.ts';
 import { SequenceRun } from './sequence-run.ts';
 import type { WorkerParts } from './worker-parts.ts';
@@ -23,6 +24,8 @@ export interface RunRequest {
   /** Tokens that a session says are kept; absent: every whole block could have been cached. */
   keptTokens?: number;
   missReason?: MissReason;
+  /** The cache namespace, in hex, that the caller's KV was stored under, where it is another one. */
+  formerNamespace?: string;
   arrivedAt: number;
   signal: AbortSignal;
   emit: (event: GenerateEvent) => void;
@@ -34,7 +37,8 @@ export interface RunRequest {
 export interface StartedRun {
   run: SequenceRun;
   track: PublishTrack;
-  cache(): CacheReport;
+  /** Waits a moment for what explains a miss. */
+  cache(): Promise<CacheReport>;
 }
 
 /** Plans where a sequence's KV comes from and hands it to the engine loop. Rejects when cancelled or overloaded. */
@@ -50,6 +54,7 @@ export async function startRun(parts: WorkerParts, request: RunRequest): Promise
     ttlSeconds: request.ttlSeconds,
     signal,
   });
+  const explained = explainMiss(parts.kv, plan, tokens, request.formerNamespace);
   const track = new PublishTrack(parts.kv, parts.scheduler.blocks, plan, () => parts.loop.wake());
   // Followers on other workers wait for this lease: it goes back once the prompt can be restored, or nothing will come.
   let leased = plan.lease;
@@ -105,7 +110,7 @@ export async function startRun(parts: WorkerParts, request: RunRequest): Promise
   };
   signal.addEventListener('abort', abort, { once: true });
   void run.ended.catch(() => {}).finally(() => signal.removeEventListener('abort', abort));
-  return { run, track, cache: () => run.cache() };
+  return { run, track, cache: () => withExplanation(run.cache(), explained) };
 }
 
 /** When a request that is turned away now has a chance: the time to prefill what is queued, 1 to 60 s. */

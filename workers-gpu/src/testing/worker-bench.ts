@@ -18,7 +18,7 @@ import { testModel } from './test-model.ts';
 /** Real engines over a real Postgres and a shared object store in a temporary folder; what a pool of workers is, in one process. */
 export const POOL_TOKEN = 'test-pool-token-0123456789';
 export const MODEL_ID = 'test-model';
-const MASTER_KEY = 'cd'.repeat(32);
+export const MASTER_KEY = 'cd'.repeat(32);
 
 export interface Answer {
   status: number;

@@ -1,4 +1,4 @@
-import type { Tier, Usage } from '@longshore/core';
+import type { CacheReport, Tier, Usage } from '@longshore/core';
 
 /** One of a request's sequences, as far as it got. */
 export interface SequenceUsage {
@@ -8,6 +8,7 @@ export interface SequenceUsage {
   cachedTokens: number;
   completionTokens: number;
   tier: Tier;
+  cache: CacheReport | undefined;
 }
 
 const TIERS: readonly Tier[] = ['none', 'device', 'host', 'disk', 's3'];
@@ -29,4 +30,10 @@ export function totalUsage(sequences: readonly SequenceUsage[]): Usage {
 /** The farthest tier that any sequence read. */
 export function farthestTier(sequences: readonly SequenceUsage[]): Tier {
   return TIERS[Math.max(0, ...sequences.map(({ tier }) => TIERS.indexOf(tier)))]!;
+}
+
+/** The report that speaks for the request: the first one with a miss, else the first. */
+export function speakingReport(sequences: readonly SequenceUsage[]): CacheReport | undefined {
+  const reports = sequences.flatMap(({ cache }) => cache ?? []);
+  return reports.find(({ missReason }) => missReason !== undefined) ?? reports[0];
 }

@@ -1,14 +1,43 @@
-import type { GenerateEvent, Usage } from '@longshore/core';
+import type { CacheReport, GenerateEvent, Usage } from '@longshore/core';
 
 export type TokenEvent = Extract<GenerateEvent, { type: 'token' }>;
 export type DoneEvent = Extract<GenerateEvent, { type: 'done' }>;
 
-export function openaiUsage({ promptTokens, completionTokens, cachedTokens }: Usage) {
+/** Where the KV came from: bytes, milliseconds, blocks of 128 tokens. */
+function cacheFields(cache: CacheReport) {
+  return {
+    tier: cache.tier,
+    decision: cache.decision,
+    blocks_hit: cache.blocksHit,
+    blocks_total: cache.blocksTotal,
+    bytes: cache.bytes,
+    load_ms: cache.loadMs,
+    recompute_ms_estimate: cache.recomputeMsEstimate,
+    saved_ms: cache.savedMs,
+    load_ms_estimate: cache.loadMsEstimate ?? null,
+    compute_ms_estimate: cache.computeMsEstimate ?? null,
+    regret_estimate: cache.regretEstimate ?? null,
+  };
+}
+
+/** `usage.longshore`, the same in every dialect. `miss` is null when everything that could be reused was. */
+export function cacheUsage(cache: CacheReport) {
+  const { missReason, firstDivergentToken, divergenceIsExact } = cache;
+  const miss =
+    missReason === undefined
+      ? null
+      : { reason: missReason, first_divergent_token: firstDivergentToken ?? 0, exact: divergenceIsExact ?? true };
+  return { ...cacheFields(cache), miss };
+}
+
+/** `cache`: the request's report; absent when no worker got as far as one. */
+export function openaiUsage({ promptTokens, completionTokens, cachedTokens }: Usage, cache: CacheReport | undefined) {
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
     prompt_tokens_details: { cached_tokens: cachedTokens },
+    ...(cache === undefined ? {} : { longshore: cacheUsage(cache) }),
   };
 }
 
@@ -21,17 +50,7 @@ export function longshoreReport(requestId: string, losses: number, done: DoneEve
     workers_lost: losses,
     stop_sequence: stopSequence ?? null,
     cache: {
-      tier: cache.tier,
-      decision: cache.decision,
-      blocks_hit: cache.blocksHit,
-      blocks_total: cache.blocksTotal,
-      bytes: cache.bytes,
-      load_ms: cache.loadMs,
-      recompute_ms_estimate: cache.recomputeMsEstimate,
-      saved_ms: cache.savedMs,
-      load_ms_estimate: cache.loadMsEstimate ?? null,
-      compute_ms_estimate: cache.computeMsEstimate ?? null,
-      regret_estimate: cache.regretEstimate ?? null,
+      ...cacheFields(cache),
       miss_reason: cache.missReason ?? null,
       first_divergent_token: cache.firstDivergentToken ?? null,
     },

@@ -39,11 +39,23 @@ test('answers in the shape of a chat completion, with usage and the longshore bl
       finish_reason: 'length',
     },
   ]);
-  assert.deepEqual(body.usage, {
+  const { longshore, ...usage } = body.usage;
+  assert.deepEqual(usage, {
     prompt_tokens: 2,
     completion_tokens: 3,
     total_tokens: 5,
     prompt_tokens_details: { cached_tokens: 1 },
+  });
+  assert.deepEqual(longshore, {
+    tier: 's3',
+    decision: 'restore',
+    blocks_hit: 0,
+    blocks_total: 3,
+    bytes: 0,
+    load_ms: 0,
+    recompute_ms_estimate: 0,
+    saved_ms: 0,
+    miss: null,
   });
   assert.equal(body.longshore.request_id, response.headers.get('x-request-id'));
   assert.equal(body.longshore.worker_id, 'a');
@@ -162,6 +174,7 @@ test('streams a role, the text, a finish reason with the longshore block, and us
   assert.equal(finish.usage, null);
   assert.deepEqual(usage.choices, []);
   assert.equal(usage.usage.completion_tokens, 3);
+  assert.deepEqual(usage.usage.longshore.miss, { reason: 'never_seen', first_divergent_token: 0, exact: true });
 });
 
 test('streams no usage unless asked', async () => {

@@ -39,6 +39,7 @@ test('takes strings, token ids and lists of both, n choices each, ordered by pro
     [0, 1, 2, 3].map((index) => [index, words(2 + (index % 2), 1)]),
   );
   assert.equal(several.usage.prompt_tokens, 3);
+  assert.equal(several.usage.longshore.miss.reason, 'never_seen');
   worker.calls.length = 0;
   await edge.post(PATH, { model: 'tiny', prompt: [1, 2, 3], max_tokens: 1 });
   await edge.post(PATH, { model: 'tiny', prompt: [[4], [5, 6]], max_tokens: 1 });

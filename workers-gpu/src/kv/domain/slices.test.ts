@@ -57,8 +57,11 @@ test('ends at the first unreadable block and says why', () => {
     assert.deepEqual([missing.blockCount, missing.endedBy], [at, 'never_seen']);
     const cases = [
       { change: { state: 'quarantined' as const }, endedBy: 'quarantined' },
-      { change: { state: 'tombstone' as const }, endedBy: 'expired' },
-      { change: { state: 'reserved' as const }, endedBy: 'expired' },
+      { change: { state: 'tombstone' as const, retiredReason: 'expired' }, endedBy: 'expired' },
+      { change: { state: 'tombstone' as const, retiredReason: 'evicted' }, endedBy: 'evicted' },
+      { change: { state: 'tombstone' as const, retiredReason: 'removed' }, endedBy: 'deleted' },
+      { change: { state: 'tombstone' as const, retiredReason: 'lost_race' }, endedBy: 'never_seen' },
+      { change: { state: 'reserved' as const }, endedBy: 'never_seen' },
       { change: { expired: true }, endedBy: 'expired' },
     ];
     for (const { change, endedBy } of cases) {

@@ -25,8 +25,8 @@ export interface Hit {
   /** Blocks covered, counted from `from`. */
   blockCount: number;
   storedBytes: number;
-  /** Why the run ended before the last asked hash. `never_seen`: no row; `expired`, `quarantined`: there was one. */
-  endedBy: 'complete' | 'never_seen' | 'expired' | 'quarantined';
+  /** Why the run ended before the last asked hash. `never_seen`: no row that ever counted; the others: there was one. */
+  endedBy: 'complete' | 'never_seen' | 'expired' | 'evicted' | 'deleted' | 'quarantined';
 }
 
 /** A directory row, as far as reading needs it. */
@@ -36,6 +36,8 @@ export interface DirectoryRow {
   indexInObject: number;
   state: 'reserved' | 'ready' | 'quarantined' | 'tombstone';
   expired: boolean;
+  /** Why a tombstone is one. */
+  retiredReason?: string | null;
   objectFirstToken: number;
   objectTokenCount: number;
   storedBytes: number;
@@ -68,7 +70,7 @@ export function sliceRun(window: ChainWindow, rows: readonly DirectoryRow[]): Hi
       break;
     }
     if (row.state !== 'ready' || row.expired) {
-      endedBy = row.state === 'quarantined' ? 'quarantined' : 'expired';
+      endedBy = reasonOf(row);
       break;
     }
     const last = slices.at(-1);
@@ -94,6 +96,16 @@ export function sliceRun(window: ChainWindow, rows: readonly DirectoryRow[]): Hi
     storedBytes: slices.reduce((sum, slice) => sum + slice.storedBytes, 0),
     endedBy,
   };
+}
+
+/** A reservation, or what was given up before it counted, was never there to be read. */
+function reasonOf({ state, retiredReason }: DirectoryRow): Hit['endedBy'] {
+  if (state === 'quarantined') return 'quarantined';
+  if (state === 'ready') return 'expired';
+  if (state === 'reserved') return 'never_seen';
+  if (retiredReason === 'evicted') return 'evicted';
+  if (retiredReason === 'removed') return 'deleted';
+  return retiredReason === 'expired' ? 'expired' : 'never_seen';
 }
 
 /** The header of a slice's object as the chain demands it; a reason when it is not. */
