@@ -196,7 +196,7 @@ test('remove hides a chain at once and a later publish brings it back', async ()
   const { a, b, tenant, chain, request } = await published(5, { seed: 9 });
   assert.deepEqual(unwrap(await a.store.remove(tenant, chain.hashes)), { objects: 1, kept: 0 });
   const gone = unwrap(await b.store.lookup({ tenant, hashes: chain.hashes }));
-  assert.deepEqual([gone.blockCount, gone.endedBy], [0, 'expired']);
+  assert.deepEqual([gone.blockCount, gone.endedBy], [0, 'deleted']);
   assert.equal(unwrap(await a.store.publish(request).done).written, 5);
   unwrap(await a.store.sweep());
   const back = unwrap(await b.store.lookup({ tenant, hashes: chain.hashes }));
