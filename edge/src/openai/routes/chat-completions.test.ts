@@ -46,17 +46,9 @@ test('answers in the shape of a chat completion, with usage and the longshore bl
     total_tokens: 5,
     prompt_tokens_details: { cached_tokens: 1 },
   });
-  assert.deepEqual(longshore, {
-    tier: 's3',
-    decision: 'restore',
-    blocks_hit: 0,
-    blocks_total: 3,
-    bytes: 0,
-    load_ms: 0,
-    recompute_ms_estimate: 0,
-    saved_ms: 0,
-    miss: null,
-  });
+  const { tier, decision, blocks_hit, blocks_total, bytes, miss } = longshore;
+  assert.deepEqual([tier, decision, blocks_hit, blocks_total, bytes, miss], ['s3', 'restore', 0, 3, 0, null]);
+  for (const field of ['load_ms', 'recompute_ms_estimate', 'saved_ms']) assert.equal(longshore[field], 0);
   assert.equal(body.longshore.request_id, response.headers.get('x-request-id'));
   assert.equal(body.longshore.worker_id, 'a');
   assert.equal(body.longshore.cache.tier, 's3');
