@@ -3,21 +3,25 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { freePort } from '@longshore/db/testing';
-import { startLocalS3 } from '@longshore/infra/testing';
+import { startLocalS3, startRcloneS3 } from '@longshore/infra/testing';
 import { objectStoreContract } from '../testing/object-store-contract.ts';
 import { createS3ObjectStore, type S3Options } from './s3-object-store.ts';
 
-objectStoreContract('S3', async () => {
-  const server = await startLocalS3();
-  const store = createS3ObjectStore(server.options);
-  return {
-    store,
-    stop: async () => {
-      await store.close();
-      await server.stop();
-    },
-  };
-});
+for (const [name, start] of [
+  ['S3 (SeaweedFS)', startLocalS3],
+  ['S3 (rclone)', startRcloneS3],
+] as const)
+  objectStoreContract(name, async () => {
+    const server = await start();
+    const store = createS3ObjectStore(server.options);
+    return {
+      store,
+      stop: async () => {
+        await store.close();
+        await server.stop();
+      },
+    };
+  });
 
 const optionsFor = (port: number, timeoutMs = 400): S3Options => ({
   endpoint: `http://127.0.0.1:${port}`,
