@@ -98,6 +98,7 @@ EngineOptions ReadEngineOptions(Arguments& a) {
   options.max_batch_tokens = static_cast<uint32_t>(a.Integer("batch", options.max_batch_tokens));
   options.exact = a.Switch("exact");
   options.isa = a.Text("isa", "auto");
+  options.policy = a.Text("policy", "dense");
   return options;
 }
 

@@ -37,7 +37,7 @@ class Arguments {
   Status status_;
 };
 
-// --model --threads --kv bf16|f32 --isa --exact --backend --batch
+// --model --threads --kv bf16|f32 --isa --exact --backend --batch --policy
 EngineOptions ReadEngineOptions(Arguments& arguments);
 // --temperature --top-k --top-p --min-p --repetition-penalty --presence-penalty --frequency-penalty --seed
 SamplingParams ReadSampling(Arguments& arguments);

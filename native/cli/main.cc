@@ -19,6 +19,7 @@ constexpr const char* kUsage = R"(usage: longshore-native <command> --model <fil
            --retrieval <file.jsonl>               exact greedy answers to {"prompt_ids": [...], "answer_ids": [...]} lines
 
 every command: [--threads 0 (all)] [--batch 1024] [--kv bf16|f32] [--isa auto|portable|avx2|avx512] [--exact] [--backend auto]
+               [--policy dense (a built-in name or a policy file)]
 )";
 
 }  // namespace

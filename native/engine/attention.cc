@@ -50,7 +50,7 @@ Status Attention::Allocate(const Shape& shape, const KvPool& pool, uint32_t thre
   return Status::Ok();
 }
 
-void Attention::Plan(std::span<const AttentionItem> items, uint32_t threads) {
+void Attention::Plan(std::span<const AttentionItem> items, std::span<const AttentionItem> sliding_items, uint32_t threads) {
   items_.assign(items.begin(), items.end());
   units_.clear();
   joins_.clear();
@@ -76,16 +76,18 @@ void Attention::Plan(std::span<const AttentionItem> items, uint32_t threads) {
       }
     }
   }
-  PlanSliding();
+  PlanSliding(sliding_items);
   // Long units first, so that the last ones to finish are short.
   std::stable_sort(units_.begin(), units_.end(), [](const Unit& a, const Unit& b) { return a.cost > b.cost; });
 }
 
 // A window is a few splits at most: every unit walks its own.
-void Attention::PlanSliding() {
+void Attention::PlanSliding(std::span<const AttentionItem> items) {
   sliding_units_.clear();
   if (shape_.window == 0) return;
-  for (uint32_t i = 0; i < items_.size(); ++i) {
+  const uint32_t first_item = static_cast<uint32_t>(items_.size());
+  items_.insert(items_.end(), items.begin(), items.end());
+  for (uint32_t i = first_item; i < items_.size(); ++i) {
     const AttentionItem& item = items_[i];
     for (uint32_t token = 0; token < item.tokens; token += unit_tokens_) {
       const uint32_t tokens = std::min(unit_tokens_, item.tokens - token), position = item.position + token;

@@ -40,8 +40,9 @@ class Attention {
   Status Allocate(const Shape& shape, const KvPool& pool, uint32_t threads, uint32_t max_tokens);
   uint64_t bytes() const { return memory_.size(); }
 
-  // Cuts a step's work; the same for all layers of a kind.
-  void Plan(std::span<const AttentionItem> items, uint32_t threads);
+  // Cuts a step's work; the same for all layers of a kind. `items`: what this computes in layers that see all tokens;
+  // `sliding_items`: in sliding ones.
+  void Plan(std::span<const AttentionItem> items, std::span<const AttentionItem> sliding_items, uint32_t threads);
 
   // q: [rows][q_stride], heads side by side, after RoPE. out: [rows][out_stride] likewise. KV of the step must be in the pool.
   // `sliding`: tokens see only the window.
@@ -66,7 +67,7 @@ class Attention {
   };
   // Of a part of `rows` rows at p: m [rows], l [rows], o [rows][padded].
   size_t PartFloats(uint32_t rows) const { return size_t{rows} * (2 + padded_); }
-  void PlanSliding();
+  void PlanSliding(std::span<const AttentionItem> items);
   void RunUnit(const kernels::KernelTable& kernels, const Unit& unit, uint32_t layer, uint32_t window, const float* q, size_t q_stride, float* out,
                size_t out_stride, const Scratch& scratch, const std::atomic<int32_t>* cancel) const;
   void Finish(const float* part, uint32_t rows, const AttentionItem& item, uint32_t head, uint32_t token, float* out, size_t out_stride) const;

@@ -60,9 +60,12 @@ Status CpuEngine::Load(const EngineOptions& options) {
   Result<std::string> digest = model_->file().WeightsDigest();
   if (!digest.ok()) return digest.status();
   const Hyperparameters& h = model_->h();
+  Result<AttentionPolicy> policy = LoadPolicy(options.policy, h.layers, h.heads);
+  if (!policy.ok()) return policy.status();
+  policy_ = std::move(policy.value());
   if (Status s = kv_.Allocate({options.kv_blocks, h.layers, h.kv_heads, h.head_dim, options.kv_dtype}); !s.ok()) return s;
   forward_ = std::make_unique<Forward>();
-  if (Status s = forward_->Allocate(*model_, kv_, *threads_, *kernels_, options.max_batch_tokens, options.exact); !s.ok()) return s;
+  if (Status s = forward_->Allocate(*model_, kv_, *threads_, *kernels_, options.max_batch_tokens, policy_, options.exact); !s.ok()) return s;
   Describe(digest.value());
   return Status::Ok();
 }
@@ -91,6 +94,8 @@ void CpuEngine::Describe(const std::string& digest) {
       .eos_ids = h.eos_ids,
       .bos_id = h.bos_id,
       .backend = "cpu",
+      .policy_json = policy_.CanonicalJson(),
+      .dense_tokens = policy_.dense() ? h.context_length : policy_.min_tokens / kBlockTokens * kBlockTokens,
   };
   stats_.kv_pool_bytes = kv_.bytes();
   stats_.weight_bytes = options_.exact ? file.weight_bytes() : model_->packed_bytes();

@@ -32,6 +32,7 @@ class CpuEngine final : public Engine {
   const kernels::KernelTable* kernels_ = nullptr;
   std::unique_ptr<ThreadPool> threads_;
   std::unique_ptr<Model> model_;
+  AttentionPolicy policy_;
   KvPool kv_;
   std::unique_ptr<Forward> forward_;
   ForwardBatch batch_;

@@ -30,6 +30,7 @@ struct EngineOptions {
   uint32_t max_batch_tokens = 1024; // upper bound of tokens in one step (sizes the activation buffers)
   bool exact = false;               // compute in f32 (weights dequantized row by row, f32 activations): the slow obvious twin
   std::string isa = "auto";         // "auto", "portable", "avx2", "avx512": lower than detected only, for tests
+  std::string policy = "dense";     // attention of prefill: a built-in name or the path of a policy file (policy/attention_policy.h)
 };
 
 struct ModelInfo {
@@ -46,6 +47,8 @@ struct ModelInfo {
   std::vector<uint32_t> eos_ids; // tokens that end generation
   int32_t bos_id = -1;
   std::string backend;           // what was chosen
+  std::string policy_json = {};  // canonical JSON of the attention policy: part of the cache identity
+  uint32_t dense_tokens = 0;     // blocks that end at or below have the same bits however they were computed (invariant 1)
 };
 
 // Sampling of one next token; all fields have neutral defaults. Applied in this order: repetition, presence and

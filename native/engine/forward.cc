@@ -1,6 +1,7 @@
 #include "engine/forward.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace longshore {
@@ -13,7 +14,7 @@ constexpr size_t RoundUp(size_t x, size_t to) { return (x + to - 1) / to * to; }
 }  // namespace
 
 Status Forward::Allocate(const Model& model, KvPool& kv, ThreadPool& threads, const kernels::KernelTable& kernels,
-                         uint32_t max_tokens, bool exact) {
+                         uint32_t max_tokens, const AttentionPolicy& policy, bool exact) {
   model_ = &model;
   kv_ = &kv;
   threads_ = &threads;
@@ -52,11 +53,14 @@ Status Forward::Allocate(const Model& model, KvPool& kv, ThreadPool& threads, co
   gated_.Shape(h.intermediate);
   const uint64_t pool_tokens = uint64_t{kv.shape().blocks} * kBlockTokens;
   const uint32_t context = static_cast<uint32_t>(std::min<uint64_t>(h.context_length, pool_tokens));
+  constexpr double kLog2e = 1.4426950408889634;
+  const float scale = static_cast<float>(h.query_scale > 0.0 ? kLog2e * h.query_scale : kLog2e / std::sqrt(static_cast<double>(h.head_dim)));
+  if (Status s = sparse_.Allocate({h.heads, h.kv_heads, h.head_dim, exact, scale}, policy, kv, threads.threads(), context); !s.ok()) return s;
   return attention_.Allocate({h.heads, h.kv_heads, h.head_dim, exact, h.query_scale, h.SlidesAt(0) ? h.sliding_window : 0}, kv, threads.threads(), context);
 }
 
 uint64_t Forward::scratch_bytes() const {
-  return memory_.size() + normed_.bytes() + attended_.bytes() + gated_.bytes() + attention_.bytes();
+  return memory_.size() + normed_.bytes() + attended_.bytes() + gated_.bytes() + attention_.bytes() + sparse_.bytes();
 }
 
 template <typename Fn>
@@ -81,7 +85,8 @@ bool Forward::Run(const ForwardBatch& batch, const std::atomic<int32_t>* cancel)
   const uint32_t rows = static_cast<uint32_t>(batch.tokens.size());
   const uint32_t half = model_->rope().half();
   cancel_ = cancel;
-  attention_.Plan(batch.items, threads_->threads());
+  sparse_.Plan(batch.items);
+  attention_.Plan(sparse_.dense_items(), batch.items, threads_->threads());
   ForRows(rows, [&](uint32_t r) {
     model_->Embed(batch.tokens[r], hidden_ + r * hidden_stride_);
     model_->rope().Angles(batch.positions[r], cos_[0] + size_t{r} * half, sin_[0] + size_t{r} * half);
@@ -129,7 +134,9 @@ void Forward::AttentionBlock(uint32_t layer, const ForwardBatch& batch) {
                          {&w.v, &normed_, qkv_ + v_offset_, qkv_stride_}};
   RunProducts(*threads_, *kernels_, qkv, rows, scratch_, cancel_);
   ForRows(rows, [&](uint32_t r) { RotateAndStore(layer, batch, r); });
-  attention_.Run(*threads_, *kernels_, layer, model_->h().SlidesAt(layer), qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
+  const bool sliding = model_->h().SlidesAt(layer);
+  attention_.Run(*threads_, *kernels_, layer, sliding, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
+  if (!sliding && !sparse_.empty()) sparse_.Run(*threads_, *kernels_, layer, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
   if (w.o.activation() != ActivationKind::kFloat)
     ForRows(rows, [&](uint32_t r) { attended_.Quantize(*kernels_, w.o.activation(), r); });
   Add(w.o, attended_, rows, w.post_attention_norm);

@@ -9,6 +9,7 @@
 
 #include "engine/attention.h"
 #include "engine/model.h"
+#include "engine/sparse/sparse_attention.h"
 
 namespace longshore {
 
@@ -25,7 +26,8 @@ class Forward {
   static constexpr uint32_t kLogitRows = 16;
 
   Status Allocate(const Model& model, KvPool& kv, ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t max_tokens,
-                  bool exact);
+                  const AttentionPolicy& policy, bool exact);
+  SparseAttention& sparse() { return sparse_; }
   uint64_t scratch_bytes() const;
 
   // Runs all layers and writes the KV of the batch. Returns false when cancelled (the KV of these positions is then undefined).
@@ -49,6 +51,7 @@ class Forward {
   ThreadPool* threads_ = nullptr;
   const kernels::KernelTable* kernels_ = nullptr;
   Attention attention_;
+  SparseAttention sparse_;
   // Strides in floats, whole panels of 16.
   size_t hidden_stride_ = 0, qkv_stride_ = 0, mlp_stride_ = 0, vocab_stride_ = 0;
   size_t k_offset_ = 0, v_offset_ = 0;

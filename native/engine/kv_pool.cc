@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <new>
 
 namespace longshore {
 namespace {
@@ -19,10 +20,13 @@ Status KvPool::Allocate(const Shape& shape) {
   padded_ = (shape.head_dim + 15) / 16 * 16;
   k_bytes_ = (uint64_t{shape.head_dim} * kBlockTokens * ElementBytes(shape.dtype) + 63) / 64 * 64;
   v_bytes_ = uint64_t{padded_} * kBlockTokens * ElementBytes(shape.dtype);
+  versions_.reset(new (std::nothrow) std::atomic<uint32_t>[size_t{shape.blocks} * shape.layers]());
+  if (!versions_) return {Code::kOutOfMemory, "no memory for the KV pool's versions"};
   return memory_.Allocate(uint64_t{shape.blocks} * shape.layers * shape.kv_heads * (k_bytes_ + v_bytes_), "the KV pool");
 }
 
 void KvPool::Write(uint32_t block, uint32_t layer, uint32_t slot, const float* key, const float* value) {
+  Touch(block, layer);
   const uint32_t d = shape_.head_dim;
   for (uint32_t h = 0; h < shape_.kv_heads; ++h, key += d, value += d) {
     uint8_t* tile = memory_.data() + Offset(block, layer, h);
@@ -124,6 +128,7 @@ void KvPool::Read(uint32_t block, uint32_t layer, uint32_t tokens, uint8_t* dst)
 }
 
 void KvPool::WriteRaw(uint32_t block, uint32_t layer, uint32_t tokens, const uint8_t* src) {
+  Touch(block, layer);
   if (shape_.dtype == KvDtype::kF32) CopyRaw<float, true>(block, layer, tokens, memory_.data(), src);
   else CopyRaw<uint16_t, true>(block, layer, tokens, memory_.data(), src);
 }

@@ -6,7 +6,9 @@
 // padded = head_dim rounded up to 16; the padding stays zero.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <type_traits>
 
@@ -23,7 +25,10 @@ class KvPool {
   };
 
   Status Allocate(const Shape& shape);
-  void Free() { memory_.Free(); }
+  void Free() {
+    memory_.Free();
+    versions_.reset();
+  }
 
   const Shape& shape() const { return shape_; }
   uint32_t padded() const { return padded_; }
@@ -34,6 +39,11 @@ class KvPool {
 
   const void* KTile(uint32_t block, uint32_t layer, uint32_t head) const { return memory_.data() + Offset(block, layer, head); }
   const void* VTile(uint32_t block, uint32_t layer, uint32_t head) const { return memory_.data() + Offset(block, layer, head) + k_bytes_; }
+
+  // Changes with every write to this block and layer: what was derived from an older version is stale.
+  uint32_t Version(uint32_t block, uint32_t layer) const {
+    return versions_[size_t{block} * shape_.layers + layer].load(std::memory_order_relaxed);
+  }
 
   // Writes one token's key and value [kv_heads][head_dim] (rounded to the pool's type) into a slot of a block.
   void Write(uint32_t block, uint32_t layer, uint32_t slot, const float* key, const float* value);
@@ -46,6 +56,7 @@ class KvPool {
   uint64_t Offset(uint32_t block, uint32_t layer, uint32_t head) const {
     return ((uint64_t{block} * shape_.layers + layer) * shape_.kv_heads + head) * (k_bytes_ + v_bytes_);
   }
+  void Touch(uint32_t block, uint32_t layer) { versions_[size_t{block} * shape_.layers + layer].fetch_add(1, std::memory_order_relaxed); }
   template <typename T, bool kToPool>
   void CopyRaw(uint32_t block, uint32_t layer, uint32_t tokens, uint8_t* pool, std::conditional_t<kToPool, const uint8_t, uint8_t>* raw) const;
 
@@ -53,6 +64,7 @@ class KvPool {
   uint32_t padded_ = 0;
   uint64_t k_bytes_ = 0, v_bytes_ = 0;
   AlignedBuffer memory_;
+  std::unique_ptr<std::atomic<uint32_t>[]> versions_;  // [blocks][layers]
 };
 
 }  // namespace longshore

@@ -100,18 +100,18 @@ LONGSHORE_VECTOR void ValueColumns(const Attend& p, uint32_t row, const void* va
   });
 }
 
-// Rows [row, p.rows), each of which sees a key of the tile that begins with key k0.
+// Rows [row, p.rows), each of which sees a key of the tile that begins with key k0 and holds `held` keys.
 template <class S, KvKind kKind, class A>
-LONGSHORE_VECTOR void AttendTile(const Attend& p, const A* q, uint32_t row, uint32_t k0, const void* k_tile, const void* v_tile) {
+LONGSHORE_VECTOR void AttendTile(const Attend& p, const A* q, uint32_t row, uint32_t k0, uint32_t held, const void* k_tile, const void* v_tile) {
   constexpr uint32_t kWidth = 16 * S::kTileVectors;
   const uint32_t last = p.position + (p.rows - 1) / p.group;
-  const uint32_t keys = last - k0 + 1 < kKeyTile ? last - k0 + 1 : kKeyTile;
+  const uint32_t keys = last - k0 + 1 < held ? last - k0 + 1 : held;
   const uint32_t columns = (keys + kWidth - 1) / kWidth * kWidth;
   ScoreTile<S, kKind>(p, q, row, k_tile, columns);
   for (uint32_t r = row; r < p.rows; ++r) {
     const uint32_t position = p.position + r / p.group, visible = position - k0 + 1;
     const uint32_t first = p.window > 0 && position + 1 > k0 + p.window ? position + 1 - k0 - p.window : 0;
-    SoftmaxRow<S, A>(p, r, first, visible < kKeyTile ? visible : kKeyTile, columns);
+    SoftmaxRow<S, A>(p, r, first, visible < held ? visible : held, columns);
   }
   uint32_t d = 0;
   for (; d + kWidth <= p.padded; d += kWidth) ValueColumns<S, kKind, A, S::kTileVectors>(p, row, v_tile, keys, d);
@@ -134,8 +134,9 @@ void AttendSplit(const Attend& p) {
   Attend seen = p;  // its rows end where a tile lies before the window of those that follow
   const uint32_t last = p.position + (p.rows - 1) / p.group;
   for (uint32_t tile = 0; tile < p.tiles; ++tile) {
-    const uint32_t k0 = p.first_key + tile * kKeyTile;
+    const uint32_t k0 = p.first_keys ? p.first_keys[tile] : p.first_key + tile * kKeyTile;
     if (k0 > last) break;
+    const uint32_t held = p.key_counts ? p.key_counts[tile] : kKeyTile;
     const uint32_t row = k0 > p.position ? (k0 - p.position) * p.group : 0;  // first row that sees a key of this tile
     const uint32_t beyond = k0 + kKeyTile - 1 + p.window;                    // first position that sees none any more
     if (p.window > 0) {
@@ -143,7 +144,7 @@ void AttendSplit(const Attend& p) {
       const uint32_t rows = (beyond - p.position) * p.group;
       seen.rows = rows < p.rows ? rows : p.rows;
     }
-    AttendTile<S, kKind, A>(seen, q, row, k0, p.k_tiles[tile], p.v_tiles[tile]);
+    AttendTile<S, kKind, A>(seen, q, row, k0, held, p.k_tiles[tile], p.v_tiles[tile]);
   }
 }
 

@@ -12,7 +12,7 @@
 namespace longshore::kernels {
 
 constexpr uint32_t kKeyTile = 128;        // keys per attention tile = tokens of a KV block
-constexpr uint32_t kMaxAttendRows = 64;   // query rows per attention call
+constexpr uint32_t kMaxAttendRows = 128;  // query rows per attention call
 constexpr uint32_t kMaxHeadDim = 512;
 
 // Activations quantized to 8 bits, `rows` rows of k inputs; strides in elements.
@@ -77,6 +77,24 @@ struct Attend {
   float* l;                      // [rows]
   float* o;                      // [rows][padded]
   uint32_t window;               // keys that a row sees at most, its own among them; 0: all
+  const uint32_t* first_keys = nullptr;  // [tiles] of each tile; null: tiles are consecutive from first_key
+  const uint32_t* key_counts = nullptr;  // [tiles] keys that a tile holds; null: 128 each
+};
+
+// A KV block's keys around their mean, in 8 bits: k ~ mean + (code - 128) * scale.
+struct KeyCodes {
+  const uint8_t* codes;          // [depth/4][128][4]
+  const float* scale;            // [128]
+};
+
+// Approximate base-2 logits of `rows` query rows over one block's keys: mean_score[r] + q[r].(key - mean) in 8 bits.
+struct Look {
+  const int8_t* q;               // [rows][depth], none -128
+  const float* q_scale;          // [rows]
+  const int32_t* q_sum;          // [rows] sum of q
+  uint32_t rows, depth;          // depth: head_dim rounded up to 4
+  KeyCodes keys;
+  const float* mean_score;       // element (0, this block) of [rows][128]
 };
 
 enum class KvKind { kBf16, kBf16Exact, kF32 };  // kBf16Exact: bf16 keys and values, f32 queries and probabilities
@@ -90,6 +108,20 @@ struct KernelTable {
   void (*multiply_float)(const FloatProduct&);
   void (*attend[3])(const Attend&);             // by KvKind
   bool attend_reads_bf16;                       // attend[kBf16] reads q_bf16
+  // scores[r][0, columns) of all rows over one tile (k_tiles[0]); columns a multiple of 16, rounded up to whole register tiles.
+  void (*score[3])(const Attend&, uint32_t columns);
+  // energy[j] = sum over rows of 2^(s[r][j] - max_j s[r][j]) for the columns [0, columns) of scores [tiles][rows][128].
+  void (*energies)(const float* scores, uint32_t rows, uint32_t columns, float* energy);
+  // Mean key and 8-bit codes of a full K tile of the pool's type.
+  void (*encode_keys[3])(const void* k_tile, uint32_t head_dim, float* mean, uint8_t* codes, float* scale);
+  // Rows of floats to int8 with a scale each: q [rows][depth], depth >= head_dim filled with zeros.
+  void (*quantize_rows)(const float* x, uint32_t rows, uint32_t head_dim, uint32_t depth, int8_t* q, float* scale, int32_t* sum);
+  // The look's best score m[r] over a block and l[r] = sum of 2^(s - m); rows with m < floor[r] get l = 0 (floor null: none).
+  void (*look)(const Look&, const float* floor, float* m, float* l);
+  // keep[i]: some row has l[i][r] 2^m[i][r] >= tau of its mass, which is l0[r] 2^m0[r] plus that of all `count` blocks. m, l: [count][128].
+  void (*keep_by_mass)(const float* m0, const float* l0, const float* m, const float* l, uint32_t rows, uint32_t count, float tau, uint8_t* keep);
+  // Adds the look's probabilities 2^(s - m[r]) / l[r] to columns[key] and to diagonals[key - r + rows - 1].
+  void (*look_lines)(const Look&, const float* m, const float* inverse_l, float* columns, float* diagonals);
   // (m, l, o) of `rows` rows += another part, by log-sum-exp. The order of parts matters to the bits.
   void (*merge)(float* m, float* l, float* o, const float* m2, const float* l2, const float* o2, uint32_t rows, uint32_t padded);
   // out = x / rms(x) * weight over n elements.

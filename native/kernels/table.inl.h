@@ -5,6 +5,8 @@
 #include "kernels/elementwise.inl.h"
 #include "kernels/fingerprint.inl.h"
 #include "kernels/product.inl.h"
+#include "kernels/look.inl.h"
+#include "kernels/selection.inl.h"
 
 namespace longshore::kernels {
 namespace {
@@ -20,6 +22,13 @@ constexpr KernelTable MakeTable() {
       .multiply_float = MultiplyFloat<S>,
       .attend = {AttendSplit<S, KvKind::kBf16>, AttendSplit<S, KvKind::kBf16Exact>, AttendSplit<S, KvKind::kF32>},
       .attend_reads_bf16 = S::kBf16Dot,
+      .score = {ScoreRows<S, KvKind::kBf16>, ScoreRows<S, KvKind::kBf16Exact>, ScoreRows<S, KvKind::kF32>},
+      .energies = Energies<S>,
+      .encode_keys = {EncodeKeys<S, KvKind::kBf16>, EncodeKeys<S, KvKind::kBf16>, EncodeKeys<S, KvKind::kF32>},
+      .quantize_rows = QuantizeRows<S>,
+      .look = LookAt<S>,
+      .keep_by_mass = KeepByMass<S>,
+      .look_lines = LookLines<S>,
       .merge = MergeParts<S>,
       .rms_norm = RmsNorm<S>,
       .quantize_32 = Quantize32<S>,

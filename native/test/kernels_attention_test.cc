@@ -71,7 +71,7 @@ struct Case {
     Attention attention;
     CHECK_OK(attention.Allocate({heads, kv_heads, head_dim, exact, 0.0, window}, pool, threads, context));
     const AttentionItem item{0, tokens, first, table.data()};
-    attention.Plan({&item, 1}, threads);
+    attention.Plan({&item, 1}, {&item, 1}, threads);
     const size_t width = size_t{heads} * head_dim;
     std::vector<float> out(tokens * width);
     attention.Run(workers, table_of_kernels, 0, window > 0, q.data() + first * width, width, out.data(), width, nullptr);

@@ -1,0 +1,121 @@
+#include "engine/policy/head_policy_json.h"
+
+#include <cstdio>
+#include <initializer_list>
+#include <optional>
+
+namespace longshore {
+namespace {
+
+constexpr uint32_t kMaxTokens = 1u << 24;
+
+// Reads the members of one object; remembers the first fault.
+class Members {
+ public:
+  Members(const JsonValue& value, const std::string& where) : value_(value), where_(where) {}
+
+  uint32_t Count(const char* name, uint32_t least) {
+    seen_.emplace_back(name);
+    const JsonValue* v = value_.Find(name);
+    const int64_t* n = v ? v->integer() : nullptr;
+    if (!n || *n < least || *n > kMaxTokens)
+      return Fail(name, "an integer from " + std::to_string(least) + " to " + std::to_string(kMaxTokens)), 0u;
+    return static_cast<uint32_t>(*n);
+  }
+  // In [0, 1]; absent: `fallback`, and where that is less than 0 an error.
+  float Share(const char* name, float fallback) {
+    seen_.emplace_back(name);
+    const JsonValue* v = value_.Find(name);
+    if (!v && fallback >= 0.f) return fallback;
+    const std::optional<double> x = v ? v->number() : std::nullopt;
+    if (!x || !(*x >= 0.0 && *x <= 1.0)) return Fail(name, "a number from 0 to 1"), 0.f;
+    return static_cast<float>(*x);
+  }
+  bool Switch(const char* name) {
+    seen_.emplace_back(name);
+    const JsonValue* v = value_.Find(name);
+    if (v && !v->boolean()) return Fail(name, "true or false"), false;
+    return v && *v->boolean();
+  }
+  Status Finish() const {
+    if (!status_.ok()) return status_;
+    for (const auto& [key, unused] : *value_.object()) {
+      bool known = key == "type";
+      for (const std::string& name : seen_) known = known || name == key;
+      if (!known) return {Code::kUnsupported, where_ + " has a member '" + key + "' that its type does not know"};
+    }
+    return Status::Ok();
+  }
+
+ private:
+  void Fail(const char* name, const std::string& expected) {
+    if (status_.ok()) status_ = {Code::kCorrupt, where_ + "." + name + " must be " + expected};
+  }
+  const JsonValue& value_;
+  const std::string& where_;
+  std::vector<std::string> seen_;
+  Status status_;
+};
+
+std::string Fraction(float x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "\"%.9g\"", static_cast<double>(x));
+  return text;
+}
+
+}  // namespace
+
+Result<HeadPolicy> ReadHeadPolicy(const JsonValue& value, const std::string& where) {
+  const JsonValue* type = value.object() ? value.Find("type") : nullptr;
+  if (!type || !type->string()) return Status{Code::kCorrupt, where + " must be an object with a type"};
+  const std::string& name = *type->string();
+  Members members(value, where);
+  HeadPolicy p;
+  if (name == "dense") {
+    p.type = HeadPolicyType::kDense;
+  } else if (name == "a_shape") {
+    p.type = HeadPolicyType::kAShape;
+    p.sink = members.Count("sink", 0);
+    p.window = members.Count("window", 1);
+  } else if (name == "vertical_slash") {
+    p.type = HeadPolicyType::kVerticalSlash;
+    p.vertical = members.Count("vertical", 0);
+    p.slash = members.Count("slash", 0);
+    p.shared = members.Switch("shared");
+  } else if (name == "block_sparse") {
+    p.type = HeadPolicyType::kBlockSparse;
+    p.top_k = members.Count("top_k", 1);
+    p.shared = members.Switch("shared");
+  } else if (name == "block_energy") {
+    p.type = HeadPolicyType::kBlockEnergy;
+    p.alpha = members.Share("alpha", -1.f);
+    p.sink = members.Count("sink", 0);
+    p.window = members.Count("window", 1);
+    p.tau = members.Share("tau", 0.f);
+    p.mean_correction = members.Switch("mean_correction");
+    p.shared = members.Switch("shared");
+  } else {
+    return Status{Code::kUnsupported, where + ".type '" + name + "' is unknown; use dense, a_shape, vertical_slash, block_sparse or block_energy"};
+  }
+  if (Status s = members.Finish(); !s.ok()) return s;
+  return p;
+}
+
+std::string HeadPolicyJson(const HeadPolicy& p) {
+  const auto number = [](uint32_t x) { return std::to_string(x); };
+  const std::string shared = p.shared ? "true" : "false";
+  switch (p.type) {
+    case HeadPolicyType::kDense: return R"({"type":"dense"})";
+    case HeadPolicyType::kAShape: return R"({"sink":)" + number(p.sink) + R"(,"type":"a_shape","window":)" + number(p.window) + "}";
+    case HeadPolicyType::kVerticalSlash:
+      return R"({"shared":)" + shared + R"(,"slash":)" + number(p.slash) + R"(,"type":"vertical_slash","vertical":)" + number(p.vertical) + "}";
+    case HeadPolicyType::kBlockSparse:
+      return R"({"shared":)" + shared + R"(,"top_k":)" + number(p.top_k) + R"(,"type":"block_sparse"})";
+    case HeadPolicyType::kBlockEnergy:
+      return R"({"alpha":)" + Fraction(p.alpha) + R"(,"mean_correction":)" + (p.mean_correction ? "true" : "false") + R"(,"shared":)" + shared +
+             R"(,"sink":)" + number(p.sink) + R"(,"tau":)" + Fraction(p.tau) + R"(,"type":"block_energy","window":)" + number(p.window) + "}";
+  }
+  return "";
+}
+
+}  // namespace longshore
