@@ -27,6 +27,8 @@ export interface EngineOptions {
   /** Compute in f32 throughout: the slow obvious twin. */
   exact?: boolean;
   isa?: 'auto' | 'portable' | 'avx2' | 'avx512';
+  /** Attention of prefill: "dense" (default), another built-in name ("default"), or the path of a policy file (core's attentionPolicySchema, or MInference's). */
+  policy?: string;
 }
 
 export interface ModelInfo {
@@ -54,6 +56,13 @@ export interface ModelInfo {
   eosIds: number[];
   bosId: number | null;
   backend: string;
+  /** Canonical JSON of the attention policy: part of the cache identity. */
+  policyJson: string;
+  /**
+   * Blocks that end at or below this many tokens have the same bits however they were computed. Later ones are published only
+   * after a step computed them whole (docs/design/0017).
+   */
+  denseTokens: number;
 }
 
 /** Neutral defaults throughout; see SamplingParams in engine/engine.h for the order in which they apply. */
@@ -106,6 +115,15 @@ export interface EngineStats {
   kvPoolBytes: number;
   weightBytes: number;
   scratchBytes: number;
+  /** Wall time of attention, selection included. */
+  attentionMs: number;
+  /** Under a sparse policy: time of all threads for choosing keys, and for attending to them. */
+  sparseSelectMs: number;
+  sparseAttendMs: number;
+  /** Score entries (a query with a key) of rows under a sparse policy: dense attention's, computed, scored without their values. */
+  causalEntries: number;
+  computedEntries: number;
+  scannedEntries: number;
 }
 
 /** One section per layer: all the given blocks' K and V of that layer, encoded (docs/design/0001-stored-block-format.md). */

@@ -92,6 +92,7 @@ inline EngineOptions ReadOptions(const Napi::Value& value) {
   ReadMember(object, "kvDtype", &options.kv_dtype, ReadDtype);
   ReadMember(object, "maxBatchTokens", &options.max_batch_tokens, kInteger);
   ReadMember(object, "exact", &options.exact, kBoolean);
+  ReadMember(object, "policy", &options.policy, ReadString);
   return options;
 }
 
@@ -223,6 +224,8 @@ inline Napi::Object ToObject(Napi::Env env, const ModelInfo& info, KvDtype dtype
   o["eosIds"] = ToArray(env, info.eos_ids);
   o["bosId"] = info.bos_id >= 0 ? Napi::Number::New(env, info.bos_id) : env.Null();
   o["backend"] = info.backend;
+  o["policyJson"] = info.policy_json;
+  o["denseTokens"] = info.dense_tokens;
   o.Freeze();
   return o;
 }
@@ -258,6 +261,12 @@ inline Napi::Object ToObject(Napi::Env env, const EngineStats& stats) {
   o["kvPoolBytes"] = static_cast<double>(stats.kv_pool_bytes);
   o["weightBytes"] = static_cast<double>(stats.weight_bytes);
   o["scratchBytes"] = static_cast<double>(stats.scratch_bytes);
+  o["attentionMs"] = static_cast<double>(stats.attention_ns) / 1e6;
+  o["sparseSelectMs"] = static_cast<double>(stats.sparse_select_ns) / 1e6;
+  o["sparseAttendMs"] = static_cast<double>(stats.sparse_attend_ns) / 1e6;
+  o["causalEntries"] = static_cast<double>(stats.causal_entries);
+  o["computedEntries"] = static_cast<double>(stats.computed_entries);
+  o["scannedEntries"] = static_cast<double>(stats.scanned_entries);
   return o;
 }
 

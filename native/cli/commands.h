@@ -9,6 +9,7 @@ namespace longshore::cli {
 Status Info(Arguments& arguments);
 Status Generate(Arguments& arguments);
 Status Bench(Arguments& arguments);
+Status BenchPrefillAttention(Arguments& arguments);
 Status Evaluate(Arguments& arguments);
 
 }  // namespace longshore::cli

@@ -15,6 +15,9 @@ constexpr const char* kUsage = R"(usage: longshore-native <command> --model <fil
             --frequency-penalty 0 --seed 0]
   bench    [--prefill 512,2048] [--decode 64] [--repeat 3]
                                                   tokens per second: prompts of these lengths, then decoding after each
+  bench-prefill-attention --tokens <ids, file or -> --policy <name or file> [--dense-sample 0]
+                                                  attention of a prefill under a policy against dense attention, timed whole
+                                                  or on so many query blocks and scaled
   eval     --perplexity <ids, file or ->          mean negative log-likelihood of the tokens
            --retrieval <file.jsonl>               exact greedy answers to {"prompt_ids": [...], "answer_ids": [...]} lines
 
@@ -31,6 +34,7 @@ int main(int argc, char** argv) {
                                    : command == "generate" ? cli::Generate
                                    : command == "bench"    ? cli::Bench
                                    : command == "eval"     ? cli::Evaluate
+                                   : command == "bench-prefill-attention" ? cli::BenchPrefillAttention
                                                            : nullptr;
   if (run == nullptr) {
     std::fputs(kUsage, command == "help" || command == "--help" ? stdout : stderr);

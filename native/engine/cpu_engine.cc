@@ -118,6 +118,8 @@ Status CpuEngine::Step(std::span<const StepItem> items, std::vector<StepOutput>*
   if (s.ok()) stats_.tokens += batch_.tokens.size();
   if (s.code() == Code::kCancelled) stats_.aborted_steps++;
   (decode ? stats_.decode_ns : stats_.prefill_ns) += ns;
+  stats_.attention_ns = forward_->attention_ns();
+  forward_->sparse().ReportCounts(&stats_);
   return s;
 }
 

@@ -92,6 +92,11 @@ struct EngineStats {
   uint64_t steps = 0, tokens = 0, aborted_steps = 0;
   uint64_t prefill_ns = 0, decode_ns = 0;        // wall time of steps with any item > 1 token / only single tokens
   uint64_t kv_pool_bytes = 0, weight_bytes = 0, scratch_bytes = 0;
+  uint64_t attention_ns = 0;                     // wall time of attention, selection included, of all steps
+  // Of rows under a sparse policy. Thread time of choosing keys and of attending to them; score entries (a query with a key)
+  // that dense attention has, that were computed with their values, and that a selection scored without.
+  uint64_t sparse_select_ns = 0, sparse_attend_ns = 0;
+  uint64_t causal_entries = 0, computed_entries = 0, scanned_entries = 0;
 };
 
 class Engine {

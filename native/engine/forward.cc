@@ -1,6 +1,7 @@
 #include "engine/forward.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -135,8 +136,10 @@ void Forward::AttentionBlock(uint32_t layer, const ForwardBatch& batch) {
   RunProducts(*threads_, *kernels_, qkv, rows, scratch_, cancel_);
   ForRows(rows, [&](uint32_t r) { RotateAndStore(layer, batch, r); });
   const bool sliding = model_->h().SlidesAt(layer);
+  const auto start = std::chrono::steady_clock::now();
   attention_.Run(*threads_, *kernels_, layer, sliding, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
   if (!sliding && !sparse_.empty()) sparse_.Run(*threads_, *kernels_, layer, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
+  attention_ns_ += static_cast<uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count());
   if (w.o.activation() != ActivationKind::kFloat)
     ForRows(rows, [&](uint32_t r) { attended_.Quantize(*kernels_, w.o.activation(), r); });
   Add(w.o, attended_, rows, w.post_attention_norm);

@@ -27,7 +27,8 @@ class Forward {
 
   Status Allocate(const Model& model, KvPool& kv, ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t max_tokens,
                   const AttentionPolicy& policy, bool exact);
-  SparseAttention& sparse() { return sparse_; }
+  const SparseAttention& sparse() const { return sparse_; }
+  uint64_t attention_ns() const { return attention_ns_; }  // wall time of all runs
   uint64_t scratch_bytes() const;
 
   // Runs all layers and writes the KV of the batch. Returns false when cancelled (the KV of these positions is then undefined).
@@ -52,6 +53,7 @@ class Forward {
   const kernels::KernelTable* kernels_ = nullptr;
   Attention attention_;
   SparseAttention sparse_;
+  uint64_t attention_ns_ = 0;
   // Strides in floats, whole panels of 16.
   size_t hidden_stride_ = 0, qkv_stride_ = 0, mlp_stride_ = 0, vocab_stride_ = 0;
   size_t k_offset_ = 0, v_offset_ = 0;

@@ -78,7 +78,7 @@ Result<AttentionPolicy> ParsePolicy(std::string_view text, uint32_t layers, uint
   if (!version || !version->integer() || *version->integer() != kVersion)
     return Status{Code::kUnsupported, "this version of the attention policy format is unknown; this engine reads version 1"};
   if (Status s = CheckMembers(root, "the policy", {"format", "version", "model", "min_tokens", "default", "layers"}); !s.ok()) return s;
-  AttentionPolicy policy{.layers = layers, .heads = heads};
+  AttentionPolicy policy{.min_tokens = 0, .layers = layers, .heads = heads, .table = {}};
   if (const JsonValue* n = root.Find("min_tokens")) {
     if (!n->integer() || *n->integer() < 0 || *n->integer() > kMaxTokens)
       return Status{Code::kCorrupt, "min_tokens must be an integer from 0 to " + std::to_string(kMaxTokens)};
@@ -113,20 +113,20 @@ Result<AttentionPolicy> LoadPolicy(const std::string& name_or_path, uint32_t lay
 std::string AttentionPolicy::CanonicalJson() const {
   if (dense()) return R"({"prefill":"dense"})";
   std::vector<HeadPolicy> distinct;
-  std::string rows;
+  std::string rows, policies;
   for (uint32_t layer = 0; layer < layers; ++layer) {
-    rows += layer ? ",[" : "[";
+    rows.append(layer ? ",[" : "[");
     for (uint32_t head = 0; head < heads; ++head) {
       const auto found = std::find(distinct.begin(), distinct.end(), at(layer, head));
-      rows += (head ? "," : "") + std::to_string(found - distinct.begin());
+      rows.append(head ? "," : "").append(std::to_string(found - distinct.begin()));
       if (found == distinct.end()) distinct.push_back(at(layer, head));
     }
-    rows += "]";
+    rows.append("]");
   }
-  std::string policies;
-  for (const HeadPolicy& p : distinct) policies += (policies.empty() ? "" : ",") + HeadPolicyJson(p);
-  const std::string table = distinct.size() > 1 ? R"("heads":[)" + rows + "]," : "";
-  return "{" + table + R"("min_tokens":)" + std::to_string(min_tokens) + R"(,"policies":[)" + policies + R"(],"prefill":"sparse"})";
+  for (const HeadPolicy& p : distinct) policies.append(policies.empty() ? "" : ",").append(HeadPolicyJson(p));
+  std::string json = "{";
+  if (distinct.size() > 1) json.append(R"("heads":[)").append(rows).append("],");
+  return json.append(R"("min_tokens":)").append(std::to_string(min_tokens)).append(R"(,"policies":[)").append(policies).append(R"(],"prefill":"sparse"})");
 }
 
 }  // namespace longshore

@@ -40,7 +40,7 @@ Result<AttentionPolicy> ReadMInferencePatterns(const JsonValue& list, uint32_t l
   const JsonValue::Array& rows = *list.array();
   if (rows.size() != layers)
     return Status{Code::kInvalidArgument, "the pattern file has " + std::to_string(rows.size()) + " layers, the model " + std::to_string(layers)};
-  AttentionPolicy policy{.layers = layers, .heads = heads, .table = std::vector<HeadPolicy>(size_t{layers} * heads)};
+  AttentionPolicy policy{.min_tokens = 0, .layers = layers, .heads = heads, .table = std::vector<HeadPolicy>(size_t{layers} * heads)};
   for (uint32_t layer = 0; layer < layers; ++layer) {
     const std::string where = "layer " + std::to_string(layer);
     const JsonValue::Object* members = rows[layer].object();

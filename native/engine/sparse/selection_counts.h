@@ -22,7 +22,7 @@ struct SelectionCounts {
 
   uint32_t heads;
   std::unique_ptr<SelectionCount[]> heads_of_layers;
-  std::atomic<uint64_t> index_ns{0}, attend_ns{0};  // CPU time of all threads: selection (means, looks); attention
+  std::atomic<uint64_t> select_ns{0}, attend_ns{0};  // time of all threads: means, looks, choice; attention
 };
 
 class SelectionObserver {

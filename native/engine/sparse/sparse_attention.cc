@@ -123,7 +123,7 @@ void SparseAttention::Run(ThreadPool& threads, const kernels::KernelTable& kerne
     if (needs_[layer].means) {
       Stopwatch watch;
       means_.Gather(threads, kernels, item, layer, index_);
-      counts_->index_ns += watch.Lap();
+      counts_->select_ns += watch.Lap() * threads.threads();
     }
     RunItem(threads, item, shared, q, q_stride, out, out_stride);
   }
@@ -179,11 +179,25 @@ bool SparseAttention::Choose(const SparseLayer& layer, const QueryBlock& unit, c
   return true;
 }
 
+void SparseAttention::ReportCounts(EngineStats* stats) const {
+  if (!counts_) return;
+  stats->sparse_select_ns = counts_->select_ns;
+  stats->sparse_attend_ns = counts_->attend_ns;
+  stats->causal_entries = stats->computed_entries = stats->scanned_entries = 0;
+  for (uint32_t l = 0; l < policy_->layers; ++l)
+    for (uint32_t h = 0; h < policy_->heads; ++h) {
+      const SelectionCount& c = counts_->at(l, h);
+      stats->causal_entries += c.causal;
+      stats->computed_entries += c.computed;
+      stats->scanned_entries += c.scanned;
+    }
+}
+
 void SparseAttention::RunHead(const SparseLayer& layer, const QueryBlock& unit, UnitScratch* scratch, float* out, size_t out_stride) {
   const HeadPolicy& policy = policy_->at(layer.layer, unit.head);
   Stopwatch watch;
   if (!Choose(layer, unit, policy, scratch)) return;
-  counts_->index_ns += watch.Lap();
+  counts_->select_ns += watch.Lap();
   const Selection& s = scratch->selection;
   if (!scratch->started && !AttendBlocks(layer, unit, s.always, scratch)) return;
   if (!AttendBlocks(layer, unit, s.kept, scratch) || !AttendColumns(layer, unit, s.columns, scratch)) return;

@@ -35,7 +35,8 @@ class SparseAttention {
   void Run(ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t layer, const float* q, size_t q_stride, float* out, size_t out_stride,
            const std::atomic<int32_t>* cancel);
 
-  const SelectionCounts& counts() const { return *counts_; }
+  // Sets the sparse counters of `stats` to what all runs so far did.
+  void ReportCounts(EngineStats* stats) const;
   // For tests and statistics of one request; null: off. Called from the pool's threads.
   void set_observer(SelectionObserver* observer) { observer_ = observer; }
 
