@@ -77,6 +77,17 @@ std::vector<uint32_t> Arguments::Integers(const std::string& name, std::vector<u
   return value.value_or(fallback);
 }
 
+std::string Arguments::Choice(const std::string& name, const std::vector<std::string>& choices) {
+  const std::string value = Text(name, choices.front());
+  std::string list;
+  for (const std::string& choice : choices) {
+    if (value == choice) return value;
+    list += (list.empty() ? "" : " or ") + choice;
+  }
+  Fail(name, list);
+  return choices.front();
+}
+
 void Arguments::Fail(const std::string& name, const std::string& expected) {
   if (status_.ok()) status_ = {Code::kInvalidArgument, "--" + name + " needs " + expected};
 }
@@ -99,6 +110,10 @@ EngineOptions ReadEngineOptions(Arguments& a) {
   options.exact = a.Switch("exact");
   options.isa = a.Text("isa", "auto");
   options.policy = a.Text("policy", "dense");
+  if (a.Choice("decode-policy", {"dense", "sketch_topk"}) == "sketch_topk") options.decode.kind = DecodeKind::kSketchTopk;
+  options.decode.min_tokens = static_cast<uint32_t>(a.Integer("decode-min", options.decode.min_tokens));
+  options.decode.rescore = static_cast<float>(a.Number("rescore", static_cast<double>(options.decode.rescore)));
+  options.decode.keep = static_cast<float>(a.Number("keep", static_cast<double>(options.decode.keep)));
   return options;
 }
 

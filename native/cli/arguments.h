@@ -23,6 +23,8 @@ class Arguments {
   uint64_t Integer(const std::string& name, uint64_t fallback, uint64_t most = UINT32_MAX);
   double Number(const std::string& name, double fallback);
   bool Switch(const std::string& name) { return Text(name, "false") == "true"; }
+  // One of the choices, the first when absent.
+  std::string Choice(const std::string& name, const std::vector<std::string>& choices);
   // "1,2,3" or "1 2 3".
   std::vector<uint32_t> Integers(const std::string& name, std::vector<uint32_t> fallback);
 
@@ -37,7 +39,7 @@ class Arguments {
   Status status_;
 };
 
-// --model --threads --kv bf16|f32 --isa --exact --backend --batch --policy
+// --model --threads --kv bf16|f32 --isa --exact --backend --batch --policy --decode-policy --decode-min --rescore --keep
 EngineOptions ReadEngineOptions(Arguments& arguments);
 // --temperature --top-k --top-p --min-p --repetition-penalty --presence-penalty --frequency-penalty --seed
 SamplingParams ReadSampling(Arguments& arguments);

@@ -11,5 +11,6 @@ Status Generate(Arguments& arguments);
 Status Bench(Arguments& arguments);
 Status BenchPrefillAttention(Arguments& arguments);
 Status Evaluate(Arguments& arguments);
+Status Decode(Arguments& arguments);
 
 }  // namespace longshore::cli

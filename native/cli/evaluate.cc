@@ -1,11 +1,10 @@
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 
 #include "cli/commands.h"
 #include "cli/json_line.h"
+#include "cli/question.h"
 #include "cli/sequence.h"
-#include "engine/formats/json.h"
 
 namespace longshore::cli {
 namespace {
@@ -45,39 +44,6 @@ Status Perplexity(const EngineOptions& options, const std::string& source) {
       .Add("numerics", engine.value()->info().numerics)
       .Print();
   return Status::Ok();
-}
-
-Result<std::vector<uint32_t>> Ids(const JsonValue& line, const char* key) {
-  const JsonValue* member = line.Find(key);
-  const auto* array = member ? member->array() : nullptr;
-  if (array == nullptr || array->empty()) return Status{Code::kCorrupt, std::string("a line has no list \"") + key + "\""};
-  std::vector<uint32_t> ids;
-  for (const JsonValue& value : *array) {
-    if (!value.integer() || *value.integer() < 0 || *value.integer() > UINT32_MAX) return Status{Code::kCorrupt, std::string(key) + " holds something else than token ids"};
-    ids.push_back(static_cast<uint32_t>(*value.integer()));
-  }
-  return ids;
-}
-
-struct Question {
-  std::vector<uint32_t> prompt, answer;
-};
-
-Result<std::vector<Question>> ReadQuestions(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return Status{Code::kNotFound, "no file \"" + path + "\""};
-  std::vector<Question> questions;
-  for (std::string line; std::getline(file, line);) {
-    if (line.empty()) continue;
-    const auto json = ParseJson(line);
-    if (!json.ok()) return json.status();
-    auto prompt = Ids(json.value(), "prompt_ids"), answer = Ids(json.value(), "answer_ids");
-    if (!prompt.ok()) return prompt.status();
-    if (!answer.ok()) return answer.status();
-    questions.push_back({std::move(prompt.value()), std::move(answer.value())});
-  }
-  if (questions.empty()) return Status{Code::kCorrupt, "\"" + path + "\" holds no questions"};
-  return questions;
 }
 
 // Greedy answers, token for token; stops at the first wrong one. Consecutive questions reuse the prefix they share.

@@ -20,9 +20,13 @@ constexpr const char* kUsage = R"(usage: longshore-native <command> --model <fil
                                                   or on so many query blocks and scaled
   eval     --perplexity <ids, file or ->          mean negative log-likelihood of the tokens
            --retrieval <file.jsonl>               exact greedy answers to {"prompt_ids": [...], "answer_ids": [...]} lines
+  decode   --context <ids, file or -> --questions <file.jsonl>
+                                                  asks each question after the context, token by token, with dense decode and with the
+                                                  decode policy: answers, bytes read, time of attention; [--measure] the mass kept
 
 every command: [--threads 0 (all)] [--batch 1024] [--kv bf16|f32] [--isa auto|portable|avx2|avx512] [--exact] [--backend auto]
                [--policy dense (a built-in name or a policy file)]
+               [--decode-policy dense|sketch_topk] [--decode-min 8192] [--rescore 0.0075] [--keep 0.99]
 )";
 
 }  // namespace
@@ -35,6 +39,7 @@ int main(int argc, char** argv) {
                                    : command == "bench"    ? cli::Bench
                                    : command == "eval"     ? cli::Evaluate
                                    : command == "bench-prefill-attention" ? cli::BenchPrefillAttention
+                                   : command == "decode"   ? cli::Decode
                                                            : nullptr;
   if (run == nullptr) {
     std::fputs(kUsage, command == "help" || command == "--help" ? stdout : stderr);

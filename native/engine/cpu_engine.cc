@@ -65,7 +65,7 @@ Status CpuEngine::Load(const EngineOptions& options) {
   policy_ = std::move(policy.value());
   if (Status s = kv_.Allocate({options.kv_blocks, h.layers, h.kv_heads, h.head_dim, options.kv_dtype}); !s.ok()) return s;
   forward_ = std::make_unique<Forward>();
-  if (Status s = forward_->Allocate(*model_, kv_, *threads_, *kernels_, options.max_batch_tokens, policy_, options.exact); !s.ok()) return s;
+  if (Status s = forward_->Allocate(*model_, kv_, *threads_, *kernels_, options.max_batch_tokens, policy_, options.decode, options.exact); !s.ok()) return s;
   Describe(digest.value());
   return Status::Ok();
 }
@@ -120,6 +120,7 @@ Status CpuEngine::Step(std::span<const StepItem> items, std::vector<StepOutput>*
   (decode ? stats_.decode_ns : stats_.prefill_ns) += ns;
   stats_.attention_ns = forward_->attention_ns();
   forward_->sparse().ReportCounts(&stats_);
+  stats_.decode = forward_->decode_stats();
   return s;
 }
 

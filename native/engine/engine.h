@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/decode/decode_policy.h"
 #include "engine/status.h"
 
 namespace longshore {
@@ -31,6 +32,7 @@ struct EngineOptions {
   bool exact = false;               // compute in f32 (weights dequantized row by row, f32 activations): the slow obvious twin
   std::string isa = "auto";         // "auto", "portable", "avx2", "avx512": lower than detected only, for tests
   std::string policy = "dense";     // attention of prefill: a built-in name or the path of a policy file (policy/attention_policy.h)
+  DecodePolicy decode = {};         // attention of single tokens over long contexts
 };
 
 struct ModelInfo {
@@ -88,9 +90,19 @@ struct StepOutput {
   std::vector<float> logits;          // [tokens, vocab] when want_logits
 };
 
+// Sums over the query heads of single tokens that a sparse decode policy took. Keys count once per query head; bytes once per KV head,
+// and what its query heads read each.
+struct DecodeStats {
+  uint64_t keys = 0, scanned = 0, rescored = 0, kept = 0;  // visible; by sketch; exactly; with their values
+  uint64_t bytes = 0, dense_bytes = 0;                     // of KV and sketches read; that dense attention would read
+  double mass_kept = 0;                                    // sum over `measured` heads of the share of the softmax attended
+  uint64_t measured = 0;
+};
+
 struct EngineStats {
   uint64_t steps = 0, tokens = 0, aborted_steps = 0;
   uint64_t prefill_ns = 0, decode_ns = 0;        // wall time of steps with any item > 1 token / only single tokens
+  DecodeStats decode = {};
   uint64_t kv_pool_bytes = 0, weight_bytes = 0, scratch_bytes = 0;
   uint64_t attention_ns = 0;                     // wall time of attention, selection included, of all steps
   // Of rows under a sparse policy. Thread time of choosing keys and of attending to them; score entries (a query with a key)

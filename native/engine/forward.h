@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/attention.h"
+#include "engine/decode/sketch_attention.h"
 #include "engine/model.h"
 #include "engine/sparse/sparse_attention.h"
 
@@ -26,8 +27,9 @@ class Forward {
   static constexpr uint32_t kLogitRows = 16;
 
   Status Allocate(const Model& model, KvPool& kv, ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t max_tokens,
-                  const AttentionPolicy& policy, bool exact);
+                  const AttentionPolicy& policy, const DecodePolicy& decode, bool exact);
   const SparseAttention& sparse() const { return sparse_; }
+  DecodeStats decode_stats() const;
   uint64_t attention_ns() const { return attention_ns_; }  // wall time of all runs
   uint64_t scratch_bytes() const;
 
@@ -53,6 +55,7 @@ class Forward {
   const kernels::KernelTable* kernels_ = nullptr;
   Attention attention_;
   SparseAttention sparse_;
+  SketchAttention sketches_;
   uint64_t attention_ns_ = 0;
   // Strides in floats, whole panels of 16.
   size_t hidden_stride_ = 0, qkv_stride_ = 0, mlp_stride_ = 0, vocab_stride_ = 0;

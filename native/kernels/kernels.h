@@ -97,6 +97,29 @@ struct Look {
   const float* mean_score;       // element (0, this block) of [rows][128]
 };
 
+// A block's sketches against one query: scores[i] = base + factor[i] (bias + step * sum of 4-channel table entries).
+// codes: [groups][64]. Byte i holds key i/2 + 32 (i % 2) in its low four bits and that key + 64 in its high ones: the signs of
+// four rotated channels, bit set where not negative. groups: even. tables: entries at most 127, so that two add up in a byte.
+struct SketchScan {
+  const uint8_t* codes;
+  const uint16_t* factors;       // [128] f16
+  const uint8_t* tables;         // [groups][16]
+  uint32_t groups;
+  float base, bias, step;
+  float* scores;                 // [128]
+  float* best;                   // [16]: the largest of keys i, i + 16, ..., i + 112
+};
+
+// Softmax-weighted values of single keys: o += sum 2^(scores[i] - m) v_i, l += sum 2^(scores[i] - m).
+struct AttendKeys {
+  const float* scores;           // [count], readable up to a multiple of 16
+  const uint16_t* const* values; // [count] first channel of key i in its V tile of a bf16 pool (stride 2)
+  uint32_t count, padded;
+  float m;
+  float* l;                      // [1]
+  float* o;                      // [padded]
+};
+
 enum class KvKind { kBf16, kBf16Exact, kF32 };  // kBf16Exact: bf16 keys and values, f32 queries and probabilities
 
 struct KernelTable {
@@ -124,6 +147,14 @@ struct KernelTable {
   void (*look_lines)(const Look&, const float* m, const float* inverse_l, float* columns, float* diagonals);
   // (m, l, o) of `rows` rows += another part, by log-sum-exp. The order of parts matters to the bits.
   void (*merge)(float* m, float* l, float* o, const float* m2, const float* l2, const float* o2, uint32_t rows, uint32_t padded);
+  void (*scan_sketches)(const SketchScan&);
+  // How many of x[0, n) are >= least; n a multiple of 16.
+  uint32_t (*count_at_least)(const float* x, uint32_t n, float least);
+  // Indices of those of x[0, 128) into `out`; returns how many.
+  uint32_t (*list_at_least)(const float* x, float least, uint32_t first, uint32_t* out);
+  // out[i] = q . rows[i]; rows of n bf16, n a multiple of 16.
+  void (*dot_bf16)(const uint16_t* const* rows, uint32_t count, const float* q, uint32_t n, float* out);
+  void (*attend_keys)(const AttendKeys&);
   // out = x / rms(x) * weight over n elements.
   void (*rms_norm)(const float* x, const float* weight, uint32_t n, float eps, float* out);
   // Row r of `out` from k floats, a scale per 32 inputs (ggml's Q8_0/Q8_1: scale rounded to f16) or per 256 (Q8_K).

@@ -7,6 +7,7 @@
 #include "kernels/product.inl.h"
 #include "kernels/look.inl.h"
 #include "kernels/selection.inl.h"
+#include "kernels/sketch.inl.h"
 
 namespace longshore::kernels {
 namespace {
@@ -30,6 +31,11 @@ constexpr KernelTable MakeTable() {
       .keep_by_mass = KeepByMass<S>,
       .look_lines = LookLines<S>,
       .merge = MergeParts<S>,
+      .scan_sketches = ScanSketches<S>,
+      .count_at_least = CountAtLeast<S>,
+      .list_at_least = ListAtLeast<S>,
+      .dot_bf16 = DotBf16<S>,
+      .attend_keys = AttendKeyList<S>,
       .rms_norm = RmsNorm<S>,
       .quantize_32 = Quantize32<S>,
       .quantize_256 = Quantize256<S>,

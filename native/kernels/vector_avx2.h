@@ -137,6 +137,40 @@ struct Avx2 {
     const __m256 a0 = _mm256_set1_ps(a[0]), a1 = _mm256_set1_ps(a[1]);
     return {DotPairs(acc.lo, a0, a1, b.lo), DotPairs(acc.hi, a0, a1, b.hi)};
   }
+
+  LONGSHORE_VECTOR F First(Pairs x) { return {_mm256_castsi256_ps(_mm256_slli_epi32(x.lo, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(x.hi, 16))}; }
+  LONGSHORE_VECTOR F Second(Pairs x) {
+    const __m256i m = _mm256_set1_epi32(static_cast<int>(0xffff0000));
+    return {_mm256_castsi256_ps(_mm256_and_si256(x.lo, m)), _mm256_castsi256_ps(_mm256_and_si256(x.hi, m))};
+  }
+  LONGSHORE_VECTOR uint32_t AtLeast(F a, F b) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ))) |
+           static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ))) << 8;
+  }
+  LONGSHORE_VECTOR F LoadU16(const uint16_t* p) {
+    return {_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(Load128(p))), _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(Load128(p + 8)))};
+  }
+
+  LONGSHORE_VECTOR void LookupSums(const uint8_t* codes, const uint8_t* tables, uint32_t groups, uint16_t* sums) {
+    const __m256i nibble = _mm256_set1_epi8(15), byte = _mm256_set1_epi16(255);
+    for (int half = 0; half < 2; ++half) {
+      __m256i sum[4] = {};
+      const uint8_t* code = codes + 32 * half;
+      const uint8_t* table = tables;
+      for (uint32_t g = 0; g < groups; g += 2, code += 128, table += 32) {
+        const __m256i a = Load256(code), b = Load256(code + 64);
+        const __m256i table_a = _mm256_broadcastsi128_si256(Load128(table)), table_b = _mm256_broadcastsi128_si256(Load128(table + 16));
+        const __m256i low = _mm256_add_epi8(_mm256_shuffle_epi8(table_a, _mm256_and_si256(a, nibble)), _mm256_shuffle_epi8(table_b, _mm256_and_si256(b, nibble)));
+        const __m256i high = _mm256_add_epi8(_mm256_shuffle_epi8(table_a, _mm256_and_si256(_mm256_srli_epi16(a, 4), nibble)),
+                                             _mm256_shuffle_epi8(table_b, _mm256_and_si256(_mm256_srli_epi16(b, 4), nibble)));
+        sum[0] = _mm256_add_epi16(sum[0], _mm256_and_si256(low, byte));
+        sum[1] = _mm256_add_epi16(sum[1], _mm256_srli_epi16(low, 8));
+        sum[2] = _mm256_add_epi16(sum[2], _mm256_and_si256(high, byte));
+        sum[3] = _mm256_add_epi16(sum[3], _mm256_srli_epi16(high, 8));
+      }
+      for (int i = 0; i < 4; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + 32 * i + 16 * half), sum[i]);
+    }
+  }
 };
 
 }  // namespace

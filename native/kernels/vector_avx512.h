@@ -114,6 +114,31 @@ struct Avx512 {
     const F second = _mm512_castsi512_ps(_mm512_and_si512(b, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
     return _mm512_fmadd_ps(_mm512_set1_ps(a[1]), second, _mm512_fmadd_ps(_mm512_set1_ps(a[0]), first, acc));
   }
+
+  LONGSHORE_VECTOR F First(Pairs x) { return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16)); }
+  LONGSHORE_VECTOR F Second(Pairs x) { return _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xffff0000)))); }
+  // Bit i: lane i of a >= lane i of b.
+  LONGSHORE_VECTOR uint32_t AtLeast(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+  LONGSHORE_VECTOR F LoadU16(const uint16_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))); }
+
+  // Sums of table entries for the 128 keys of a block; see SketchScan.
+  LONGSHORE_VECTOR void LookupSums(const uint8_t* codes, const uint8_t* tables, uint32_t groups, uint16_t* sums) {
+    const __m512i nibble = _mm512_set1_epi8(15), byte = _mm512_set1_epi16(255);
+    __m512i sum[4] = {};
+    for (uint32_t g = 0; g < groups; g += 2, codes += 128, tables += 32) {
+      const __m512i a = _mm512_loadu_si512(codes), b = _mm512_loadu_si512(codes + 64);
+      const __m512i table_a = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tables)));
+      const __m512i table_b = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tables + 16)));
+      const __m512i low = _mm512_add_epi8(_mm512_shuffle_epi8(table_a, _mm512_and_si512(a, nibble)), _mm512_shuffle_epi8(table_b, _mm512_and_si512(b, nibble)));
+      const __m512i high = _mm512_add_epi8(_mm512_shuffle_epi8(table_a, _mm512_and_si512(_mm512_srli_epi16(a, 4), nibble)),
+                                           _mm512_shuffle_epi8(table_b, _mm512_and_si512(_mm512_srli_epi16(b, 4), nibble)));
+      sum[0] = _mm512_add_epi16(sum[0], _mm512_and_si512(low, byte));
+      sum[1] = _mm512_add_epi16(sum[1], _mm512_srli_epi16(low, 8));
+      sum[2] = _mm512_add_epi16(sum[2], _mm512_and_si512(high, byte));
+      sum[3] = _mm512_add_epi16(sum[3], _mm512_srli_epi16(high, 8));
+    }
+    for (int i = 0; i < 4; ++i) _mm512_storeu_si512(sums + 32 * i, sum[i]);
+  }
 };
 
 }  // namespace

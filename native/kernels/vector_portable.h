@@ -195,6 +195,40 @@ struct Portable {
     }
     return r;
   }
+
+  LONGSHORE_VECTOR F First(Pairs x) {
+    F r;
+    for (int i = 0; i < 4; ++i) r.v[i] = reinterpret_cast<F4>(x.v[i] << 16);
+    return r;
+  }
+  LONGSHORE_VECTOR F Second(Pairs x) {
+    F r;
+    for (int i = 0; i < 4; ++i) r.v[i] = reinterpret_cast<F4>(x.v[i] & 0xffff0000u);
+    return r;
+  }
+  LONGSHORE_VECTOR uint32_t AtLeast(F a, F b) {
+    uint32_t mask = 0;
+    for (int i = 0; i < 16; ++i) mask |= static_cast<uint32_t>(a.v[i / 4][i % 4] >= b.v[i / 4][i % 4]) << i;
+    return mask;
+  }
+  LONGSHORE_VECTOR F LoadU16(const uint16_t* p) {
+    F r;
+    for (int i = 0; i < 4; ++i) {
+      const I4 x = {p[4 * i], p[4 * i + 1], p[4 * i + 2], p[4 * i + 3]};
+      r.v[i] = __builtin_convertvector(x, F4);
+    }
+    return r;
+  }
+
+  LONGSHORE_VECTOR void LookupSums(const uint8_t* codes, const uint8_t* tables, uint32_t groups, uint16_t* sums) {
+    std::memset(sums, 0, 128 * sizeof *sums);
+    for (uint32_t g = 0; g < groups; ++g, codes += 64, tables += 16)
+      for (int i = 0; i < 64; ++i) {
+        const int key = i / 2 + i % 2 * 32;
+        sums[key] = static_cast<uint16_t>(sums[key] + tables[codes[i] & 15]);
+        sums[key + 64] = static_cast<uint16_t>(sums[key + 64] + tables[codes[i] >> 4]);
+      }
+  }
 };
 
 }  // namespace

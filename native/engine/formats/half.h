@@ -1,4 +1,4 @@
-// Portable conversions from f16 and bf16 bits to f32, exact for every input.
+// Portable conversions: from f16 and bf16 bits to f32, exact for every input; to f16, rounding half to even.
 #pragma once
 
 #include <bit>
@@ -17,6 +17,18 @@ inline float F16ToF32(uint16_t bits) {
   // Subnormal: mantissa * 2^-24, exact in f32.
   const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
+}
+
+inline uint16_t F32ToF16(float x) {
+  const uint32_t u = std::bit_cast<uint32_t>(x), magnitude = u & 0x7FFFFFFFu, sign = (u >> 16) & 0x8000u;
+  if (magnitude > 0x7F800000u) return static_cast<uint16_t>(sign | 0x7E00u);
+  if (magnitude >= 0x477FF000u) return static_cast<uint16_t>(sign | 0x7C00u);  // rounds to 65,536 or more
+  if (magnitude < 0x38800000u) {                                              // subnormal: multiples of 2^-24, as 0.5's last place
+    const float sum = std::bit_cast<float>(magnitude) + 0.5f;
+    return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(sum) - 0x3F000000u));
+  }
+  const uint32_t rounded = magnitude + 0xFFFu + ((magnitude >> 13) & 1u);
+  return static_cast<uint16_t>(sign | ((rounded - (112u << 23)) >> 13));
 }
 
 }  // namespace longshore

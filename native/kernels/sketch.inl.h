@@ -1,0 +1,80 @@
+// Retrieval kernels of sparse decode: 1-bit sketches against a query, the best scores, exact scores and values of single keys.
+#pragma once
+
+#include "kernels/elementwise.inl.h"
+#include "kernels/kernels.h"
+
+namespace longshore::kernels {
+namespace {
+
+template <class S>
+void ScanSketches(const SketchScan& p) {
+  alignas(64) uint16_t sums[kKeyTile];
+  S::LookupSums(p.codes, p.tables, p.groups, sums);
+  const auto base = S::Set(p.base), bias = S::Set(p.bias), step = S::Set(p.step);
+  auto best = S::Set(-__builtin_huge_valf());
+  for (uint32_t i = 0; i < kKeyTile; i += 16) {
+    const auto product = S::MulAdd(S::LoadU16(sums + i), step, bias);
+    const auto score = S::MulAdd(S::LoadF16(p.factors + i), product, base);
+    S::Store(p.scores + i, score);
+    best = S::Max(score, best);
+  }
+  S::Store(p.best, best);
+}
+
+template <class S>
+uint32_t CountAtLeast(const float* x, uint32_t n, float least) {
+  const auto t = S::Set(least);
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < n; i += 16) count += static_cast<uint32_t>(__builtin_popcount(S::AtLeast(S::Load(x + i), t)));
+  return count;
+}
+
+template <class S>
+uint32_t ListAtLeast(const float* x, float least, uint32_t first, uint32_t* out) {
+  const auto t = S::Set(least);
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < kKeyTile; i += 16)
+    for (uint32_t mask = S::AtLeast(S::Load(x + i), t); mask != 0; mask &= mask - 1)
+      out[count++] = first + i + static_cast<uint32_t>(__builtin_ctz(mask));
+  return count;
+}
+
+template <class S>
+void DotBf16(const uint16_t* const* rows, uint32_t count, const float* q, uint32_t n, float* out) {
+  for (uint32_t r = 0; r < count; ++r) {
+    auto sum = S::Zero();
+    for (uint32_t i = 0; i < n; i += 16) sum = S::MulAdd(S::LoadBf16(rows[r] + i), S::Load(q + i), sum);
+    out[r] = S::SumLanes(sum);
+    // The rows lie anywhere in the pool.
+    if (r + 8 < count)
+      for (uint32_t i = 0; i < n; i += 32) __builtin_prefetch(rows[r + 8] + i);
+  }
+}
+
+template <class S>
+void AttendKeyList(const AttendKeys& p) {
+  const auto m = S::Set(p.m);
+  float weights[16];
+  auto total = S::Zero();
+  for (uint32_t i = 0; i < p.count; i += 16) {
+    const uint32_t n = p.count - i < 16 ? p.count - i : 16;
+    const auto w = S::Keep(Exp2<S>(S::Sub(S::Load(p.scores + i), m)), static_cast<int>(n), S::Zero());
+    total = S::Add(total, w);
+    S::Store(weights, w);
+    for (uint32_t j = 0; j < n; ++j) {
+      // A key's values sit beside its neighbour's, channel by channel: first or second of each pair.
+      const uint16_t* v = p.values[i + j];
+      const bool second = (reinterpret_cast<uintptr_t>(v) & 2) != 0;
+      const auto weight = S::Set(weights[j]);
+      for (uint32_t d = 0; d < p.padded; d += 16) {
+        const auto pairs = S::LoadPairs(v - second + 2 * d);
+        S::Store(p.o + d, S::MulAdd(weight, second ? S::Second(pairs) : S::First(pairs), S::Load(p.o + d)));
+      }
+    }
+  }
+  *p.l += S::SumLanes(total);
+}
+
+}  // namespace
+}  // namespace longshore::kernels
