@@ -29,7 +29,7 @@ test('fills in every default and freezes the result', () => {
   const config = parseConfig({ ...GOOD, LONGSHORE_THREADS: '' });
   assert.deepEqual(
     [config.threads, config.kvBytes, config.codec, config.maxBatchTokens, config.s3.forcePathStyle],
-    [0, 1024 ** 3, 'int8', 512, true],
+    [0, 1024 ** 3, 'auto', 512, true],
   );
   assert.ok(Object.isFrozen(config) && Object.isFrozen(config.s3));
 });

@@ -20,6 +20,7 @@ import { Scheduler } from './domain/scheduler.ts';
 import { TransferSpeed } from './domain/transfer-speed.ts';
 import { EngineLoop } from './engine/engine-loop.ts';
 import {
+  chooseCodec,
   createKvStore,
   createPostgresDirectory,
   createPostgresKeyRing,
@@ -85,12 +86,14 @@ export class Worker {
     const speed = new PrefillSpeed(PRIOR_PREFILL_TOKENS_PER_SECOND);
     const transfer = new TransferSpeed(PRIOR_STORE_BYTES_PER_MS, STORE_LATENCY_MS);
     const { layers, kvHeads, headDim, kvDtype, kvBytesPerToken } = info;
+    const { codec, reason } = chooseCodec(info, config.codec);
+    log.info('codec', { codec, reason });
     const identity: CacheIdentity = {
       weights: info.weightsDigest,
       config: JSON.parse(info.configJson) as CanonicalValue,
       tokenizer: text.tokenizer.digest,
       kvDtype,
-      codec: config.codec,
+      codec,
       codecParameter: 0,
       policy: { prefill: 'dense' },
       numerics: info.numerics,
@@ -105,7 +108,7 @@ export class Worker {
       keyRing: createPostgresKeyRing(options.database, parseMasterKey(config.masterKey)),
       namespace: namespaceOf(identity),
       diagnosis: { records: createPostgresMissRecords(options.database), identity },
-      shape: { layers, kvHeads, headDim, kvDtype, codec: config.codec },
+      shape: { layers, kvHeads, headDim, kvDtype, codec },
       workerId,
       epoch: this.epoch,
       ttlSeconds: config.cacheTtlSeconds,

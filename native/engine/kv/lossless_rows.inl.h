@@ -33,8 +33,8 @@ void Split(const uint8_t* __restrict rows, uint32_t tokens, uint32_t channels, c
       rest[c] = static_cast<uint8_t>((upper >> 8 & 0x80) | (upper & 0x7f));
     }
     if constexpr (sizeof(T) == 4) {
-      for (uint32_t c = 0; c < channels; c++) Store<uint16_t>(low + 2 * c, static_cast<uint16_t>(Load<T>(rows + c * sizeof(T))));
-      low += 2 * channels;
+      for (uint32_t c = 0; c < channels; c++) Store<uint16_t>(low + c * sizeof(uint16_t), static_cast<uint16_t>(Load<T>(rows + c * sizeof(T))));
+      low += channels * sizeof(uint16_t);
     }
   }
 }
@@ -46,10 +46,10 @@ void Merge(const uint8_t* __restrict steps, const uint8_t* __restrict rest, cons
     for (uint32_t c = 0; c < channels; c++) {
       const auto exponent = static_cast<uint8_t>(bases[c] - steps[c]);
       const auto upper = static_cast<uint16_t>((rest[c] & 0x80) << 8 | exponent << 7 | (rest[c] & 0x7f));
-      if constexpr (sizeof(T) == 2) Store<uint16_t>(rows + 2 * c, upper);
-      else Store<uint32_t>(rows + 4 * c, uint32_t{upper} << 16 | Load<uint16_t>(low + 2 * c));
+      if constexpr (sizeof(T) == 2) Store<uint16_t>(rows + c * sizeof(T), upper);
+      else Store<uint32_t>(rows + c * sizeof(T), uint32_t{upper} << 16 | Load<uint16_t>(low + c * sizeof(uint16_t)));
     }
-    if constexpr (sizeof(T) == 4) low += 2 * channels;
+    if constexpr (sizeof(T) == 4) low += channels * sizeof(uint16_t);
   }
 }
 

@@ -5,6 +5,7 @@ export { createPostgresDirectory, createPostgresKeyRing } from './adapters/postg
 export { createPostgresMissRecords } from './adapters/postgres-miss-records.ts';
 export { createS3ObjectStore } from './adapters/s3-object-store.ts';
 export { createKvStore } from './create-kv-store.ts';
+export { chooseCodec } from './domain/codec-policy.ts';
 export { farthestTier } from './domain/farthest-tier.ts';
 export type { Hit, ObjectSlice } from './domain/slices.ts';
 export type * from './kv-store.ts';
