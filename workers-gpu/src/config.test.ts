@@ -31,7 +31,13 @@ test('fills in every default and freezes the result', () => {
     [config.threads, config.kvBytes, config.codec, config.maxBatchTokens, config.s3.forcePathStyle],
     [0, 1024 ** 3, 'auto', 512, true],
   );
-  assert.ok(Object.isFrozen(config) && Object.isFrozen(config.s3));
+  assert.deepEqual(config.tiers, {
+    hostBytes: 256 * 1024 ** 2,
+    diskBytes: 8 * 1024 ** 3,
+    diskFolder: undefined,
+    writeThrough: true,
+  });
+  assert.ok(Object.isFrozen(config) && Object.isFrozen(config.s3) && Object.isFrozen(config.tiers));
 });
 
 test('names every wrong variable in a line of its own', () => {
