@@ -40,6 +40,10 @@ const environmentSchema = z.object({
   LONGSHORE_DISK_TIER_FOLDER: text.optional(),
   /** false: only restores fill the tiers. */
   LONGSHORE_TIER_WRITE_THROUGH: z.enum(['true', 'false']).default('true'),
+  /** A worker that died is taken over this long after its last sign of life; it gives five of them in that time. */
+  LONGSHORE_LEASE_MS: whole(250, 600_000).default(2500),
+  /** How much longer than predicted another worker's prefill is waited for. */
+  LONGSHORE_FOLLOW_SLACK_MS: whole(0, 600_000).default(2000),
   /** How long running requests may take to end after SIGTERM. */
   LONGSHORE_DRAIN_SECONDS: whole(0, 3600).default(8),
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }),
@@ -74,6 +78,8 @@ export interface WorkerConfig {
   maxWaiting: number;
   masterKey: string;
   cacheTtlSeconds: number;
+  leaseMs: number;
+  followSlackMs: number;
   drainSeconds: number;
   tiers: {
     hostBytes: number;
@@ -132,6 +138,8 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     maxWaiting: env.LONGSHORE_MAX_WAITING,
     masterKey: env.LONGSHORE_MASTER_KEY,
     cacheTtlSeconds: env.LONGSHORE_CACHE_TTL_SECONDS,
+    leaseMs: env.LONGSHORE_LEASE_MS,
+    followSlackMs: env.LONGSHORE_FOLLOW_SLACK_MS,
     drainSeconds: env.LONGSHORE_DRAIN_SECONDS,
     tiers: Object.freeze({
       hostBytes: env.LONGSHORE_HOST_TIER_BYTES,

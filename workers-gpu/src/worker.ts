@@ -31,6 +31,7 @@ import {
 import type { OpenedModel } from './open-model.ts';
 import { type Emit, generate } from './serving/generate.ts';
 import { prefill } from './serving/prefill.ts';
+import { PrefixFollower } from './serving/prefix-follower.ts';
 import { PrefixPlanner } from './serving/prefix-planner.ts';
 import { PrefixRestorer } from './serving/prefix-restorer.ts';
 import { PromptBuilder } from './serving/prompt-builder.ts';
@@ -112,6 +113,7 @@ export class Worker {
       workerId,
       epoch: this.epoch,
       ttlSeconds: config.cacheTtlSeconds,
+      leaseMs: config.leaseMs,
       onFault: (fault) => log.warn('store_fault', { ...fault }),
     });
     const loop = new EngineLoop({
@@ -148,6 +150,14 @@ export class Worker {
         kvBytesPerToken,
         restorePolicy: config.restorePolicy,
         randomRoot: () => randomBytes(32),
+      }),
+      follower: new PrefixFollower({
+        kv,
+        speed,
+        workerId,
+        slackMs: config.followSlackMs,
+        now,
+        onGaveUp: (reason) => log.info('follow_given_up', { reason }),
       }),
       restorer: new PrefixRestorer({
         kv,

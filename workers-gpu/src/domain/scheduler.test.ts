@@ -1,43 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BLOCK_TOKENS, LongshoreError } from '@longshore/core';
-import { BlockManager } from './block-manager.ts';
-import { PrefixChain } from './prefix-chain.ts';
-import { Scheduler, type SchedulerLimits, type StepPlan } from './scheduler.ts';
-import { seededRandom } from './seeded-random.ts';
-import { Sequence, type SequenceOptions } from './sequence.ts';
-
-const LIMITS: SchedulerLimits = { maxRunning: 4, maxWaiting: 8, maxBatchTokens: 512 };
-
-function build(capacity: number, limits: Partial<SchedulerLimits> = {}): Scheduler {
-  return new Scheduler(new BlockManager(capacity), { ...LIMITS, ...limits });
-}
-
-/** `prefix` names the text: equal names are equal tokens. */
-function sequence(id: string, length: number, options: Partial<SequenceOptions> & { prefix?: number } = {}): Sequence {
-  const organizationId = options.organizationId ?? 'org';
-  const root = new Uint8Array(32).fill(organizationId.length * 7 + organizationId.charCodeAt(0));
-  const tokens = Array.from({ length }, (_, index) => ((options.prefix ?? id.charCodeAt(0)) * 1000 + index) % 50_000);
-  return new Sequence({
-    id,
-    organizationId,
-    tokens,
-    chain: new PrefixChain(root),
-    sample: true,
-    readCache: true,
-    shareBlocks: true,
-    ...options,
-  });
-}
-
-function run(scheduler: Scheduler, mixed = 128): StepPlan {
-  scheduler.admit(0);
-  const plan = scheduler.plan(mixed);
-  scheduler.commit(plan.entries);
-  for (const entry of plan.entries) if (entry.sample) entry.sequence.append(7);
-  scheduler.checkIntegrity();
-  return plan;
-}
+import { LongshoreError } from '@longshore/core';
+import { build, restore, run, sequence } from '../testing/scheduler-bench.ts';
+import type { Sequence } from './sequence.ts';
 
 test('prefills in chunks that end on block boundaries and samples only after the last prompt token', () => {
   const scheduler = build(20);
@@ -204,13 +169,6 @@ test('preempts the youngest when blocks run out; it resumes from the blocks that
   assert.equal(young.tokens.length, tokensBefore, 'generated tokens are kept');
 });
 
-/** A restore that brings the blocks below `end` and then ends. */
-function restore(scheduler: Scheduler, one: Sequence, end: number): void {
-  const first = scheduler.claim(one, one.load!.first, end);
-  if (first !== undefined) scheduler.loaded(one, first, end, true);
-  scheduler.endLoad(one);
-}
-
 test('a restore that ends short leaves the rest to be computed', () => {
   const scheduler = build(20);
   const one = sequence('a', 1000, { storedBlocks: 5 });
@@ -247,61 +205,3 @@ test("a session's tail continues on the device, or from the store, only where it
   assert.equal(scheduler.admit(0)[0]!.tail, 'none');
   scheduler.checkIntegrity();
 });
-
-for (let seed = 1; seed <= 30; seed++) {
-  test(`finishes everything with the right tokens under random load, seed ${seed}`, () => {
-    const random = seededRandom(seed);
-    const capacity = 12 + random(20);
-    const scheduler = build(capacity, { maxRunning: 1 + random(6), maxWaiting: 40, maxBatchTokens: 128 + random(400) });
-    const alive = new Map<string, { one: Sequence; goal: number }>();
-    let created = 0;
-    let finished = 0;
-    for (let step = 0; step < 2000 && (created < 25 || alive.size > 0); step++) {
-      if (created < 25 && random(3) === 0) {
-        const length = 1 + random(Math.min(900, (capacity - 4) * BLOCK_TOKENS));
-        const goal = length + 1 + random(200);
-        const one = sequence(`s${created++}`, length, {
-          prefix: random(4),
-          organizationId: ['x', 'yy', 'zzz'][random(3)]!,
-          sample: random(5) > 0,
-          storedBlocks: random(3) === 0 ? random(4) : 0,
-          followUntil: random(500),
-          readCache: random(8) > 0,
-          shareBlocks: random(8) > 0,
-        });
-        scheduler.submit(one, 1);
-        alive.set(one.id, { one, goal });
-      }
-      scheduler.admit(step);
-      for (const { one } of alive.values()) {
-        if (one.phase !== 'restoring' || random(2) === 0) continue;
-        const { first, end } = one.load!;
-        restore(scheduler, one, first + random(end - first + 1));
-      }
-      if (random(40) === 0 && alive.size > 0) {
-        const victim = [...alive.values()][random(alive.size)]!;
-        scheduler.finish(victim.one);
-        alive.delete(victim.one.id);
-      }
-      const plan = scheduler.plan(1 + random(256));
-      scheduler.checkIntegrity();
-      const total = plan.entries.reduce((sum, entry) => sum + entry.count, 0);
-      assert.ok(total <= scheduler.limits.maxBatchTokens);
-      if (random(10) === 0) continue; // the step was aborted: nothing is committed and it is planned again
-      for (const entry of plan.entries)
-        assert.ok(entry.start + entry.count <= entry.sequence.blocks.length * BLOCK_TOKENS);
-      scheduler.commit(plan.entries);
-      for (const entry of plan.entries) if (entry.sample) entry.sequence.append(random(1000));
-      for (const { one, goal } of [...alive.values()]) {
-        if (one.phase !== 'running' || (one.sample ? one.tokens.length < goal : one.remaining > 0)) continue;
-        scheduler.finish(one);
-        alive.delete(one.id);
-        finished++;
-      }
-      scheduler.checkIntegrity();
-    }
-    assert.equal(alive.size, 0, 'no request starves');
-    assert.ok(finished > 0);
-    assert.equal(scheduler.blocks.available, capacity);
-  });
-}

@@ -1,9 +1,10 @@
 import { BLOCK_TOKENS, LongshoreError } from '@longshore/core';
 import type { BlockManager } from './block-manager.ts';
+import { findForkSource } from './fork-source.ts';
 import { assertInvariant } from './invariant.ts';
 import { PrefixLoad } from './prefix-load.ts';
 import type { Sequence } from './sequence.ts';
-import { planStep, type StepEntry } from './step-plan.ts';
+import { isTail, planStep, type StepEntry } from './step-plan.ts';
 import { TenantClock } from './tenant-clock.ts';
 
 export interface SchedulerLimits {
@@ -20,6 +21,22 @@ export interface Admission {
   /** Blocks [residentBlocks, restoreEnd) are to be restored from the store, as far as they are not computed sooner. */
   restoreEnd: number;
   tail: 'device' | 'store' | 'none';
+  /** The leading tokens of the first missing block are to be copied from another sequence's block before it runs. */
+  fork: Fork | undefined;
+}
+
+/** Copies `tokens` leading tokens of a physical block to another, the block that starts at `firstToken`. */
+export interface Fork {
+  from: number;
+  to: number;
+  firstToken: number;
+  tokens: number;
+}
+
+/** A queued sequence and the one that brings what it waits for. */
+export interface Following {
+  follower: Sequence;
+  leader: Sequence;
 }
 
 export interface StepPlan {
@@ -48,6 +65,8 @@ export class Scheduler {
   private readonly inFlight = new Map<string, Sequence>();
   private readonly clock = new TenantClock();
   private admissions = 0;
+  /** The last step let tails go first: this one does not, so that they can starve nobody. */
+  private tailsWent = false;
 
   constructor(blocks: BlockManager, limits: SchedulerLimits) {
     assertInvariant(limits.maxRunning <= limits.maxBatchTokens, 'a step must hold one token of every running sequence');
@@ -104,7 +123,7 @@ export class Scheduler {
   private nextCandidate(now: number): Sequence | undefined {
     let best: Sequence | undefined;
     for (const sequence of this.queue) {
-      if (this.follows(sequence, now)) continue;
+      if (this.leaderOf(sequence, now) !== undefined) continue;
       if (sequence.phase === 'preempted') return sequence;
       if (best === undefined || this.clock.precedes(sequence.organizationId, best.organizationId)) {
         best = sequence;
@@ -118,17 +137,32 @@ export class Scheduler {
     return this.blocks.residentPrefix(sequence.chain.prefixNames(sequence.reusableBlocks));
   }
 
-  private follows(sequence: Sequence, now: number): boolean {
-    if (!sequence.readCache || now >= sequence.followUntil || this.inFlight.size === 0) return false;
+  /**
+   * Whom a queued sequence waits for: the one that computes or restores its next missing block, or, where only the partial block is
+   * missing, the one that computes that block's leading tokens.
+   */
+  private leaderOf(sequence: Sequence, now: number): Sequence | undefined {
+    if (!sequence.readCache || now >= sequence.followUntil) return undefined;
     const resident = this.residentBlocks(sequence).length;
-    if (resident >= sequence.reusableBlocks) return false;
-    const next = sequence.chain.name(resident);
-    return next !== undefined && this.inFlight.has(next);
+    const next = resident < sequence.reusableBlocks ? sequence.chain.name(resident) : undefined;
+    if (next !== undefined) return this.inFlight.get(next);
+    if (sequence.storedBlocks > resident || sequence.tail !== undefined) return undefined;
+    const fork = findForkSource(sequence, resident, this.active);
+    return fork === undefined || fork.ready ? undefined : fork.source;
+  }
+
+  /** Everyone who waits for another sequence's blocks. */
+  followings(now: number): Following[] {
+    if (this.active.length === 0) return [];
+    return this.queue.flatMap((follower) => {
+      const leader = this.leaderOf(follower, now);
+      return leader === undefined ? [] : [{ follower, leader }];
+    });
   }
 
   /** The earliest time at which a sequence that follows another gives up waiting. */
   nextFollowDeadline(now: number): number | undefined {
-    const deadlines = this.queue.filter((one) => this.follows(one, now)).map((one) => one.followUntil);
+    const deadlines = this.followings(now).map(({ follower }) => follower.followUntil);
     return deadlines.length === 0 ? undefined : Math.min(...deadlines);
   }
 
@@ -157,9 +191,10 @@ export class Scheduler {
     sequence.admission = this.admissions++;
     this.queue.splice(this.queue.indexOf(sequence), 1);
     this.active.push(sequence);
-    this.claimInFlight(sequence);
     const restores = reach > resident.length || storeTail;
-    sequence.phase = restores ? 'restoring' : 'running';
+    const fork = restores || deviceTail !== undefined ? undefined : this.beginFork(sequence, resident.length);
+    this.claimInFlight(sequence);
+    sequence.phase = restores || fork !== undefined ? 'restoring' : 'running';
     const joined = deviceTail !== undefined || storeTail;
     if (restores) sequence.load = new PrefixLoad(resident.length, reach, joined ? sequence.tail!.endToken : undefined);
     if (deviceTail !== undefined) this.joinTail(sequence, tailIndex!);
@@ -168,7 +203,35 @@ export class Scheduler {
       residentBlocks: resident.length,
       restoreEnd: reach,
       tail: deviceTail !== undefined ? 'device' : storeTail ? 'store' : 'none',
+      fork,
     };
+  }
+
+  /** The source's block stays referenced until the copy ended, so that nobody overwrites it meanwhile. */
+  private beginFork(sequence: Sequence, index: number): Fork | undefined {
+    if (!sequence.readCache || sequence.tail !== undefined) return undefined;
+    const found = findForkSource(sequence, index, this.active);
+    if (found === undefined || !found.ready) return undefined;
+    const from = found.source.blocks[index]!;
+    this.blocks.retain([from]);
+    sequence.forkedFrom = from;
+    return { from, to: sequence.blocks[index]!, firstToken: index * BLOCK_TOKENS, tokens: found.tokens };
+  }
+
+  /** A copy ended. One that failed costs the time to compute its tokens. */
+  forked(sequence: Sequence, fork: Fork, copied: boolean): void {
+    if (sequence.phase !== 'restoring') return;
+    this.endFork(sequence);
+    sequence.phase = 'running';
+    if (!copied) return;
+    sequence.computed = fork.firstToken + fork.tokens;
+    sequence.cached = sequence.computed;
+  }
+
+  private endFork(sequence: Sequence): void {
+    if (sequence.forkedFrom === undefined) return;
+    this.blocks.release([sequence.forkedFrom]);
+    sequence.forkedFrom = undefined;
   }
 
   /** Index of the partial block when the tail joins exactly where the reusable blocks end. */
@@ -252,11 +315,13 @@ export class Scheduler {
     for (const sequence of [...this.active]) {
       if (sequence.phase === 'running' && sequence.decoding) this.ensureBlock(sequence, preempted);
     }
+    const tailTokens = this.tailsWent ? 0 : this.limits.maxBatchTokens;
     const entries = planStep(
       this.active.filter((sequence) => sequence.runnable > 0),
-      { maxTokens: this.limits.maxBatchTokens, mixedPrefillTokens },
+      { maxTokens: this.limits.maxBatchTokens, mixedPrefillTokens, tailTokens },
       (organizationId) => this.clock.time(organizationId),
     );
+    this.tailsWent = !this.tailsWent && entries.some(({ sequence, count }) => count > 1 && isTail(sequence));
     for (const sequence of this.active) sequence.stepEnd = sequence.computed;
     for (const { sequence, start, count } of entries) sequence.stepEnd = start + count;
     return { entries, preempted };
@@ -286,6 +351,7 @@ export class Scheduler {
 
   private leave(sequence: Sequence): void {
     this.dropInFlight(sequence);
+    this.endFork(sequence);
     this.blocks.release(sequence.blocks);
     sequence.blocks = [];
     sequence.computed = 0;
@@ -348,7 +414,12 @@ export class Scheduler {
         `${sequence.id} runs while it loads`,
       );
       sequence.load?.checkIntegrity(sequence.computed);
-      for (const block of sequence.blocks) references.set(block, (references.get(block) ?? 0) + 1);
+      assertInvariant(
+        sequence.forkedFrom === undefined || sequence.phase === 'restoring',
+        `${sequence.id} runs while it copies`,
+      );
+      const held = sequence.forkedFrom === undefined ? sequence.blocks : [...sequence.blocks, sequence.forkedFrom];
+      for (const block of held) references.set(block, (references.get(block) ?? 0) + 1);
     }
     for (const [block, count] of references) {
       assertInvariant(this.blocks.referencesOf(block) >= count, `block ${block} has too few references`);

@@ -58,6 +58,8 @@ export class Sequence {
   stepEnd = 0;
   /** Leading complete blocks known to the prefix map, or known to be duplicates. */
   registered = 0;
+  /** Another sequence's block while leading tokens are copied from it. */
+  forkedFrom: number | undefined;
   /** Order of admission; decides who is preempted. */
   admission = -1;
   preemptions = 0;

@@ -13,12 +13,15 @@ export interface StepLimits {
   maxTokens: number;
   /** Prefill tokens of a step in which others decode. */
   mixedPrefillTokens: number;
+  /** The same for the ends of prompts that are one block or less from their first token; they go first. 0: they wait their turn. */
+  tailTokens: number;
 }
 
 /**
- * One token for every decoding sequence, then prefill chunks: between organizations block by block to whoever was served
- * least, inside an organization the first admitted finishes first (that is what its time to first token wants).
- * Chunks end on block boundaries where they can, so that blocks complete and can be shared early.
+ * One token for every decoding sequence, then prefill chunks. Tails come first: sequences that are one block or less from their first
+ * token, because waiting behind a long prefill would cost each of them more than they cost it. Between organizations block by
+ * block to whoever was served least, inside an organization the first admitted finishes first (that is what its time to first
+ * token wants). Chunks end on block boundaries where they can, so that blocks complete and can be shared early.
  */
 export function planStep(
   running: readonly Sequence[],
@@ -28,14 +31,24 @@ export function planStep(
   const decoding = running.filter((sequence) => sequence.decoding);
   const prefilling = running.filter((sequence) => !sequence.decoding && sequence.runnable > 0);
   const entries = decoding.slice(0, limits.maxTokens).map((sequence) => entryOf(sequence, 1));
-  let budget = limits.maxTokens - entries.length;
-  if (decoding.length > 0) budget = Math.min(budget, limits.mixedPrefillTokens);
-  for (const [sequence, granted] of shareOut(prefilling, budget, servedBy)) {
-    const count = alignedCount(sequence, granted);
-    if (count > 0) entries.push(entryOf(sequence, count));
-  }
+  const add = (sequences: readonly Sequence[], budget: number) => {
+    for (const [sequence, granted] of shareOut(sequences, budget, servedBy)) {
+      const count = alignedCount(sequence, granted);
+      if (count > 0) entries.push(entryOf(sequence, count));
+    }
+  };
+  const room = limits.maxTokens - entries.length;
+  const mixed = decoding.length > 0;
+  const tails = limits.tailTokens > 0 ? prefilling.filter(isTail) : [];
+  add(tails, mixed ? Math.min(room, limits.tailTokens) : room);
+  const spent = entries.reduce((sum, { count }) => sum + count, 0) - decoding.length;
+  const left = mixed ? Math.min(room, limits.mixedPrefillTokens) - spent : room - spent;
+  if (left > 0) add(tails.length === 0 ? prefilling : prefilling.filter((sequence) => !isTail(sequence)), left);
   return entries;
 }
+
+/** One block or less from its first token. */
+export const isTail = (sequence: Sequence): boolean => sequence.remaining <= BLOCK_TOKENS;
 
 function entryOf(sequence: Sequence, count: number): StepEntry {
   const last = sequence.computed + count === sequence.tokens.length;

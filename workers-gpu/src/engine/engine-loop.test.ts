@@ -20,6 +20,12 @@ class FakeEngine {
   ms = 0;
   failWith: Error | undefined;
 
+  async exportBlocks() {
+    return { layers: [], rawBytes: 0 };
+  }
+
+  async importBlocks() {}
+
   async step(items: StepItem[], cancel?: Int32Array): Promise<StepOutput[]> {
     const until = performance.now() + this.ms;
     do {
@@ -39,6 +45,7 @@ class TestJob implements Job {
   readonly sequence: Sequence;
   readonly ended: Promise<string>;
   readonly blocks: Array<[number, number]> = [];
+  readonly followed: number[] = [];
   private readonly settle: (outcome: string) => void;
   private readonly length: number;
   restoreWith: (admission: Admission, target: RestoreTarget, signal: AbortSignal) => Promise<void> = async () => {};
@@ -68,7 +75,13 @@ class TestJob implements Job {
   computeBesideRestore(): number {
     return this.beside;
   }
+  get progress(): number {
+    return this.sequence.computed;
+  }
   onAdmitted(): void {}
+  onFollowing(tokens: number): void {
+    this.followed.push(tokens);
+  }
   onProgress(): void {}
   onBlocks(start: number, end: number): void {
     this.blocks.push([start, end]);

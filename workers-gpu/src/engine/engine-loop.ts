@@ -4,6 +4,7 @@ import type { PrefillSpeed } from '../domain/prefill-speed.ts';
 import type { Admission, Scheduler } from '../domain/scheduler.ts';
 import type { Sequence } from '../domain/sequence.ts';
 import type { StepEntry } from '../domain/step-plan.ts';
+import { type CopyEngine, copyForks } from './copy-forks.ts';
 import type { Job, RestoreTarget } from './job.ts';
 import { Signal } from './signal.ts';
 
@@ -14,7 +15,7 @@ const MIXED_GRANULE = 32;
 const RACE_TICK_MS = 10;
 
 export interface EngineLoopOptions {
-  engine: Pick<Engine, 'step'>;
+  engine: Pick<Engine, 'step'> & CopyEngine;
   scheduler: Scheduler;
   speed: PrefillSpeed;
   /** Monotonic milliseconds. */
@@ -99,7 +100,10 @@ export class EngineLoop {
   private async run(): Promise<void> {
     while (!this.stopped && !this.faulted) {
       this.dropCancelled();
-      for (const admission of this.scheduler.admit(this.options.now())) this.beginAdmitted(admission);
+      const admissions = this.scheduler.admit(this.options.now());
+      for (const admission of admissions) this.beginAdmitted(admission);
+      await this.fork(admissions);
+      this.tellFollowers();
       const racing = this.allowRaces();
       const { entries, preempted } = this.scheduler.plan(this.mixedPrefillTokens());
       if (preempted.length > 0) this.options.onPreempted?.(preempted.length);
@@ -142,8 +146,32 @@ export class EngineLoop {
     const { sequence } = admission;
     const entry = this.entries.get(sequence)!;
     entry.job.onAdmitted(admission);
+    if (admission.fork !== undefined) return;
     if (sequence.phase === 'restoring') void this.restore(entry, admission);
     else this.noteCached(entry.job);
+  }
+
+  /** Between steps, so that no step writes what is read here. */
+  private async fork(admissions: readonly Admission[]): Promise<void> {
+    const forks = admissions.flatMap(({ sequence, fork }) => (fork === undefined ? [] : [{ sequence, fork }]));
+    if (forks.length === 0) return;
+    const copied = await copyForks(
+      this.options.engine,
+      forks.map(({ fork }) => fork),
+    );
+    forks.forEach(({ sequence, fork }, index) => {
+      this.scheduler.forked(sequence, fork, copied[index]!);
+      const entry = this.entries.get(sequence);
+      if (entry !== undefined) this.noteCached(entry.job);
+    });
+  }
+
+  /** Whoever waits for another sequence's blocks hears how far that one is. */
+  private tellFollowers(): void {
+    for (const { follower, leader } of this.scheduler.followings(this.options.now())) {
+      const leading = this.entries.get(leader)?.job;
+      if (leading !== undefined) this.entries.get(follower)?.job.onFollowing(leading.progress);
+    }
   }
 
   private async restore(entry: Entry, admission: Admission): Promise<void> {

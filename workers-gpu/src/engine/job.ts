@@ -24,7 +24,11 @@ export interface Job {
   restore(admission: Admission, target: RestoreTarget, signal: AbortSignal): Promise<void>;
   /** Tokens that are worth computing now although the restore goes on; asked before every step. */
   computeBesideRestore?(): number;
+  /** Prompt tokens whose KV is known to exist, here or with the worker that this job's restore waits for. */
+  readonly progress: number;
   onAdmitted(admission: Admission): void;
+  /** It waits for another sequence's blocks, and that one's progress is `tokens`. May be called often with the same number. */
+  onFollowing(tokens: number): void;
   /** KV exists for `computed` tokens, of which `fresh` came from the step that just ran. */
   onProgress(computed: number, fresh: number): void;
   /** Blocks [start, end) hold their final KV. */

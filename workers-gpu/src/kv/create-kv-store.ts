@@ -45,6 +45,8 @@ export interface KvStoreOptions {
   ttlSeconds: number;
   /** Blocks that may wait for export; default 4,096 (512 K tokens). */
   maxQueuedBlocks?: number;
+  /** How long a lease outlives its last renewal. Default 2500. */
+  leaseMs?: number;
   /** Between sweeps, spread by a fifth over the workers; 0: only when sweep() is called. Default 60,000. */
   sweepIntervalMs?: number;
   sweepAges?: SweepAges;
@@ -115,7 +117,7 @@ export function createKvStore(options: KvStoreOptions): KvStore {
     onFault,
     now,
   });
-  const leases = new LeaseKeeper({ directory, workerId, epoch, stats, onFault, now });
+  const leases = new LeaseKeeper({ directory, workerId, epoch, stats, onFault, now, ttlMs: options.leaseMs });
   const sweeper = new Sweeper(objects, directory, options.sweepAges ?? DEFAULT_SWEEP_AGES, onFault, date);
   const { diagnosis } = options;
   const records = diagnosis && guarded(diagnosis.records, databaseBreaker, 'database', now);

@@ -106,8 +106,8 @@ test('a dead database: every call is a fault soon, and no call throws', async ()
   const calls: ((kv: KvStore) => Promise<Outcome<unknown>>)[] = [
     (kv) => kv.lookup({ tenant, hashes }),
     (kv) => kv.publish({ ...request, hashes: chainOf(tenant, 2, 3).hashes }).done,
-    (kv) => kv.leases.acquire(tenant, hashes[0]!),
-    (kv) => kv.leases.follow(hashes[0]!, 1000),
+    (kv) => kv.leases.claim({ tenant, hashes, firstBlock: 0, progress: () => ({ computedBlocks: 0, blockMs: 1 }) }),
+    (kv) => kv.leases.observe(tenant, hashes, 0),
     (kv) => kv.touch(tenant, hashes, 7200),
     (kv) => kv.remove(tenant, hashes),
     (kv) => kv.tenant('org_never_seen'),

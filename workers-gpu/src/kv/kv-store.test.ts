@@ -301,7 +301,7 @@ test('a closed store refuses everything with a typed fault and closing twice is 
     await store.publish({ tenant, hashes, firstBlock: 0, physicalBlocks }).done,
     await store.tenant(tenant.organizationId),
     await store.sweep(),
-    await store.leases.acquire(tenant, hashes[0]!),
+    await store.leases.claim({ tenant, hashes, firstBlock: 0, progress: () => ({ computedBlocks: 0, blockMs: 1 }) }),
   ].map((outcome) => outcome.ok || outcome.fault.kind);
   assert.deepEqual(new Set(kinds), new Set(['closed']));
 });

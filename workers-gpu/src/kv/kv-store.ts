@@ -1,3 +1,4 @@
+import type { LeaseProgress } from '@longshore/db';
 import type { Codec, Engine, KvDtype } from '@longshore/native';
 import type { Hit, ObjectSlice } from './domain/slices.ts';
 import type { ExplainRequest, Explanation } from './miss-explainer.ts';
@@ -139,27 +140,43 @@ export type GetTailRequest = Omit<TailRequest, 'sessionId' | 'ttlSeconds'> &
 
 /** The right to compute a chain from its first missing block on; renewed by itself until released or lost. */
 export interface Lease {
-  readonly hash: Uint8Array;
   /** True once a renewal found that another worker took over. Computing on is harmless, only wasteful. */
   readonly lost: boolean;
-  /** Idempotent. */
+  /** Idempotent. The row goes when the last of this worker's requests that share it has released it. */
   release(): Promise<void>;
 }
 
+export interface ClaimRequest {
+  tenant: TenantKeys;
+  /** h(0), h(1), … of the chain up to the last block to be computed. */
+  hashes: readonly Uint8Array[];
+  /** Index of the first missing block. */
+  firstBlock: number;
+  /** Asked at every renewal: blocks from the chain's start that are on the device, and what a block costs here. */
+  progress: () => LeaseProgress;
+}
+
+/** Someone else's lease, seen along one's own chain. */
+export interface ForeignClaim {
+  workerId: string;
+  expiresInMs: number;
+  /** Blocks of this chain, from its start, that exist when the holder is done. */
+  reach: number;
+  computedBlocks: number;
+  blockMs: number | undefined;
+}
+
+/** `shared`: another request of this worker holds it, and it lives until both have released it. */
 export type LeaseAttempt =
   | { state: 'acquired'; lease: Lease }
-  | { state: 'held'; workerId: string; expiresInMs: number };
+  | { state: 'shared'; lease: Lease }
+  | { state: 'held'; claim: ForeignClaim };
 
+/** Single-flight between workers: one computes a prefix, the others see how far it is and restore what it stores. */
 export interface Leases {
-  /** Single-flight between workers: `hash` is the first missing block's. Held by this worker's own other request counts as held. */
-  acquire(tenant: TenantKeys, hash: Uint8Array): Promise<Outcome<LeaseAttempt>>;
-  /** Who holds it now; undefined when nobody does or the lease has run out. */
-  observe(hash: Uint8Array): Promise<Outcome<{ workerId: string; expiresInMs: number } | undefined>>;
-  /**
-   * Waits, polling with backoff, until the lease is free (released, or run out because its holder died), at most `timeoutMs`.
-   * Afterwards look up again, then acquire and compute what is still missing.
-   */
-  follow(hash: Uint8Array, timeoutMs: number, signal?: AbortSignal): Promise<Outcome<'free' | 'timeout'>>;
+  claim(request: ClaimRequest): Promise<Outcome<LeaseAttempt>>;
+  /** Who computes block `index` of this chain now; undefined when nobody does or the lease has run out. */
+  observe(tenant: TenantKeys, hashes: readonly Uint8Array[], index: number): Promise<Outcome<ForeignClaim | undefined>>;
 }
 
 export interface SweepReport {

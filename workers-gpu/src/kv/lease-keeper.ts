@@ -1,19 +1,14 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { LeaseClaim } from '@longshore/db';
-import { backoffMs } from './domain/backoff.ts';
+import { LEASE_HASH_BYTES, type LeaseClaim, type LeaseHolder } from '@longshore/db';
 import { faultOf } from './fault.ts';
-import type { Lease, LeaseAttempt, Leases } from './kv-store.ts';
+import { HeldLease } from './held-lease.ts';
+import type { ClaimRequest, ForeignClaim, LeaseAttempt, Leases } from './kv-store.ts';
 import { done, failed, type Outcome, type StoreFault } from './outcome.ts';
 import type { BlockDirectory } from './ports.ts';
 import type { KvStoreStats } from './stats.ts';
 import type { TenantKeys } from './tenant-keys.ts';
 
-const TTL_MS = 15_000;
-const RENEW_MS = TTL_MS / 3;
-/** A holder that computes longer than this is taken for stuck: its lease is left to run out. */
-const MAX_HOLD_MS = 15 * 60_000;
-const FIRST_POLL_MS = 50;
-const LAST_POLL_MS = 1000;
+/** A holder that died is taken over this long after its last renewal, and one that lives renews five times within it. */
+const TTL_MS = 2500;
 
 export interface LeaseKeeperOptions {
   directory: BlockDirectory;
@@ -25,7 +20,7 @@ export interface LeaseKeeperOptions {
   ttlMs?: number;
 }
 
-/** Lease rows in the directory; those held here renew themselves. Every claim is told apart from this worker's other claims. */
+/** Lease rows in the directory; those held here renew themselves and are shared by this worker's requests. */
 export class LeaseKeeper implements Leases {
   private readonly options: LeaseKeeperOptions;
   private readonly ttlMs: number;
@@ -38,54 +33,53 @@ export class LeaseKeeper implements Leases {
     this.ttlMs = options.ttlMs ?? TTL_MS;
   }
 
-  async acquire(tenant: TenantKeys, hash: Uint8Array): Promise<Outcome<LeaseAttempt>> {
+  async claim(request: ClaimRequest): Promise<Outcome<LeaseAttempt>> {
     if (this.closed) return failed('closed', 'the KV store is closed');
+    const { tenant, hashes, firstBlock } = request;
+    const own = [...this.held].find((one) => one.covers(hashes, firstBlock));
+    if (own !== undefined) return done({ state: 'shared', lease: own.share() });
     const { directory, workerId, epoch, stats } = this.options;
-    const { organizationId } = tenant;
-    const claim = { hash, organizationId, workerId, epoch: `${epoch}.${this.claims++}`, ttlMs: this.ttlMs };
+    const claim: LeaseClaim = {
+      hashes,
+      firstBlock,
+      organizationId: tenant.organizationId,
+      workerId,
+      epoch: `${epoch}.${this.claims++}`,
+      ttlMs: this.ttlMs,
+    };
     try {
       const result = await directory.acquireLease(claim);
       if (result !== 'acquired') {
         stats.leasesHeldByOthers++;
-        return done({ state: 'held', workerId: result.workerId, expiresInMs: result.expiresInMs });
+        return done({ state: 'held', claim: seenFrom(hashes, result) });
       }
       stats.leasesAcquired++;
-      const lease = new HeldLease(claim, this.options, this.held);
-      this.held.add(lease);
-      return done({ state: 'acquired', lease });
+      const lease = new HeldLease(claim, request.progress, this.options, this.held);
+      const handle = lease.share();
+      if (this.closed) await handle.release();
+      return done({ state: 'acquired', lease: handle });
     } catch (error) {
       return this.fault(error);
     }
   }
 
-  async observe(hash: Uint8Array): Promise<Outcome<{ workerId: string; expiresInMs: number } | undefined>> {
+  async observe(
+    tenant: TenantKeys,
+    hashes: readonly Uint8Array[],
+    index: number,
+  ): Promise<Outcome<ForeignClaim | undefined>> {
     try {
-      const holder = await this.options.directory.observeLease(hash);
-      return done(holder && { workerId: holder.workerId, expiresInMs: holder.expiresInMs });
+      const holder = await this.options.directory.observeLease(tenant.organizationId, hashes, index);
+      return done(holder && seenFrom(hashes, holder));
     } catch (error) {
       return this.fault(error);
-    }
-  }
-
-  async follow(hash: Uint8Array, timeoutMs: number, signal?: AbortSignal): Promise<Outcome<'free' | 'timeout'>> {
-    const deadline = this.options.now() + timeoutMs;
-    for (let attempt = 0; ; attempt++) {
-      if (signal?.aborted) return failed('cancelled', 'waiting was cancelled');
-      if (this.closed) return failed('closed', 'the KV store is closed');
-      const observed = await this.observe(hash);
-      if (!observed.ok) return observed;
-      if (!observed.value) return done('free');
-      const left = deadline - this.options.now();
-      if (left <= 0) return done('timeout');
-      const wait = backoffMs(attempt, FIRST_POLL_MS, LAST_POLL_MS, Math.random());
-      await sleep(Math.min(wait, left, observed.value.expiresInMs + 1), undefined, { signal }).catch(() => {});
     }
   }
 
   /** Gives up every lease held here, so that others need not wait for them to run out. */
   async close(): Promise<void> {
     this.closed = true;
-    await Promise.all([...this.held].map((lease) => lease.release()));
+    await Promise.all([...this.held].map((lease) => lease.giveUp()));
   }
 
   private fault(error: unknown): { ok: false; fault: StoreFault } {
@@ -95,52 +89,13 @@ export class LeaseKeeper implements Leases {
   }
 }
 
-class HeldLease implements Lease {
-  readonly hash: Uint8Array;
-  lost = false;
-  private released = false;
-  private readonly claim: LeaseClaim;
-  private readonly options: LeaseKeeperOptions;
-  private readonly siblings: Set<HeldLease>;
-  private readonly timer: NodeJS.Timeout;
-  private readonly acquiredAt: number;
-
-  constructor(claim: LeaseClaim, options: LeaseKeeperOptions, siblings: Set<HeldLease>) {
-    this.hash = claim.hash;
-    this.claim = claim;
-    this.options = options;
-    this.siblings = siblings;
-    this.acquiredAt = options.now();
-    this.timer = setInterval(() => void this.renew(), Math.min(RENEW_MS, claim.ttlMs / 3));
-    this.timer.unref();
+/** How far along this chain the holder goes. */
+function seenFrom(hashes: readonly Uint8Array[], holder: LeaseHolder): ForeignClaim {
+  const { workerId, expiresInMs, firstBlock, chain, computedBlocks, blockMs } = holder;
+  let reach = firstBlock;
+  for (let at = 0; reach < hashes.length; reach++, at += LEASE_HASH_BYTES) {
+    const mark = hashes[reach]!.subarray(0, LEASE_HASH_BYTES);
+    if (Buffer.compare(chain.subarray(at, at + LEASE_HASH_BYTES), mark) !== 0) break;
   }
-
-  async release(): Promise<void> {
-    if (this.released) return;
-    this.released = true;
-    this.end();
-    try {
-      await this.options.directory.releaseLease(this.claim);
-    } catch (error) {
-      this.options.onFault(faultOf(error));
-    }
-  }
-
-  private async renew(): Promise<void> {
-    if (this.options.now() - this.acquiredAt > MAX_HOLD_MS) return this.end();
-    try {
-      const kept = await this.options.directory.renewLease(this.claim);
-      if (kept || this.released) return;
-      this.lost = true;
-      this.options.stats.leasesLost++;
-      this.end();
-    } catch (error) {
-      this.options.onFault(faultOf(error));
-    }
-  }
-
-  private end(): void {
-    clearInterval(this.timer);
-    this.siblings.delete(this);
-  }
+  return { workerId, expiresInMs, reach, computedBlocks, blockMs };
 }

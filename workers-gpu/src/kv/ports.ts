@@ -4,6 +4,7 @@ import type {
   FoundBlock,
   LeaseClaim,
   LeaseHolder,
+  LeaseProgress,
   MarkedReady,
   NamespaceRecord,
   NewKvBlock,
@@ -149,9 +150,9 @@ export interface BlockDirectory {
   removeBlocks(organizationId: string, hashes: readonly Uint8Array[]): Promise<Removed>;
 
   acquireLease(claim: LeaseClaim): Promise<'acquired' | LeaseHolder>;
-  renewLease(claim: LeaseClaim): Promise<boolean>;
+  renewLease(claim: LeaseClaim, progress: LeaseProgress): Promise<boolean>;
   releaseLease(claim: LeaseClaim): Promise<void>;
-  observeLease(hash: Uint8Array): Promise<LeaseHolder | undefined>;
+  observeLease(organizationId: string, hashes: readonly Uint8Array[], index: number): Promise<LeaseHolder | undefined>;
 
   retireAbandoned(olderThanSeconds: number, limit: number): Promise<number>;
   retireExpired(limit: number): Promise<number>;

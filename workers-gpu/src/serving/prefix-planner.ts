@@ -1,22 +1,19 @@
 import { BLOCK_TOKENS, type MissReason } from '@longshore/core';
+import type { LeaseProgress } from '@longshore/db';
 import type { PrefillSpeed } from '../domain/prefill-speed.ts';
 import { PrefixChain } from '../domain/prefix-chain.ts';
 import { type LoadPart, partsWorthLoading } from '../domain/restore-race.ts';
 import type { Scheduler } from '../domain/scheduler.ts';
 import type { TailHint } from '../domain/sequence.ts';
 import type { TransferSpeed } from '../domain/transfer-speed.ts';
-import type { Hit, KvStore, Lease, ObjectSlice, StoreFault, TenantKeys } from '../kv/index.ts';
+import type { ForeignClaim, Hit, KvStore, Lease, ObjectSlice, StoreFault, TenantKeys } from '../kv/index.ts';
 
 /** Fewer missing blocks than this are computed without asking other workers: the lease would cost more than it saves. */
 const MIN_LEASED_BLOCKS = 4;
-/**
- * How long a request waits, at most, for its prefix to be computed by another request here (seen to advance, and released at
- * once when that request ends), and by another worker (seen only through its lease).
- */
+/** How long a request waits, at most, for its prefix to be computed by another request here; it stops when that request ends. */
 const FOLLOW_HERE_MS = 60_000;
-const MIN_FOLLOW_WORKER_MS = 2000;
-const MAX_FOLLOW_WORKER_MS = 30_000;
-const MAX_FOLLOW_ROUNDS = 3;
+/** Lookups and claims before a request computes without a lease: each further round means that someone else was faster. */
+const MAX_CLAIM_ROUNDS = 3;
 
 export interface PrefixRequest {
   /** undefined: the tenant's keys could not be had, so nothing is shared. */
@@ -63,7 +60,11 @@ export interface PrefixPlan {
   tailObjectKey: string | null;
   missReason: MissReason | undefined;
   /** Held while this request computes what no one has; released when it is published or given up. */
-  lease: Lease | undefined;
+  readonly leases: Lease[];
+  /** How far this worker is along the chain, for those who follow. */
+  readonly progress: () => LeaseProgress;
+  /** Blocks up to storedBlocks are being computed by another worker: they are restored as it stores them. */
+  follows: boolean;
   followMs: number;
 }
 
@@ -106,17 +107,17 @@ export class PrefixPlanner {
       tail: undefined,
       tailObjectKey: null,
       missReason: tenant === undefined ? 'store_unavailable' : undefined,
-      lease: undefined,
+      leases: [],
+      progress: () => this.progressOf(chain, reusableBlocks),
+      follows: false,
       followMs: 0,
     };
     if (tenant === undefined) return plan;
     if (!request.read) return { ...plan, missReason: 'reading_disabled' };
     plan.followMs = FOLLOW_HERE_MS;
     this.planTail(plan, request);
-    for (let round = 0; round < MAX_FOLLOW_ROUNDS; round++) {
-      await this.lookup(plan, tenant);
-      if (!(await this.awaitOtherWorker(plan, tenant, request))) break;
-    }
+    await this.lookup(plan, tenant);
+    await this.claim(plan, tenant, request);
     return plan;
   }
 
@@ -171,25 +172,61 @@ export class PrefixPlanner {
     }
   }
 
-  /** True when another worker computed (or gave up) the missing prefix meanwhile, so the directory should be asked again. */
-  private async awaitOtherWorker(plan: PrefixPlan, tenant: TenantKeys, request: PrefixRequest): Promise<boolean> {
-    const missing = plan.reusableBlocks - plan.publishedBlocks;
-    if (!plan.write || missing < MIN_LEASED_BLOCKS || request.signal.aborted) return false;
-    const hash = plan.chain.digestRange(plan.publishedBlocks, plan.publishedBlocks + 1)[0]!;
-    const attempt = await this.parts.kv.leases.acquire(tenant, hash);
-    if (!attempt.ok) return false;
-    if (attempt.value.state === 'acquired') {
-      plan.lease = attempt.value.lease;
-      return false;
+  /** Takes the lease for what is missing, or notes whom to follow for it. */
+  private async claim(plan: PrefixPlan, tenant: TenantKeys, request: PrefixRequest): Promise<void> {
+    const hashes = plan.chain.digestRange(0, plan.reusableBlocks);
+    for (let round = 0; round < MAX_CLAIM_ROUNDS; round++) {
+      const firstBlock = plan.publishedBlocks;
+      const missing = plan.reusableBlocks - firstBlock;
+      if (!plan.write || missing === 0 || request.signal.aborted) return;
+      if (missing < MIN_LEASED_BLOCKS) return this.followOnly(plan, tenant, hashes);
+      const attempt = await this.parts.kv.leases.claim({ tenant, hashes, firstBlock, progress: plan.progress });
+      if (!attempt.ok) return;
+      const { value } = attempt;
+      if (value.state === 'held') return this.follow(plan, value.claim);
+      if (value.state === 'acquired' && (await this.storedMeanwhile(plan, tenant, hashes))) {
+        await value.lease.release();
+        continue;
+      }
+      plan.leases.push(value.lease);
+      return;
     }
-    if (attempt.value.workerId === this.parts.workerId) return false;
-    const computeMs = this.parts.speed.estimateMs(
-      plan.publishedBlocks * BLOCK_TOKENS,
-      plan.reusableBlocks * BLOCK_TOKENS,
-    );
-    const timeoutMs = Math.min(MAX_FOLLOW_WORKER_MS, Math.max(MIN_FOLLOW_WORKER_MS, 3 * computeMs));
-    const followed = await this.parts.kv.leases.follow(hash, timeoutMs, request.signal);
-    return followed.ok && followed.value === 'free';
+  }
+
+  /** A prefix of which the store has all but a little may be on its way there right now. */
+  private async followOnly(plan: PrefixPlan, tenant: TenantKeys, hashes: readonly Uint8Array[]): Promise<void> {
+    if (plan.publishedBlocks === plan.lookedFrom) return;
+    const holder = await this.parts.kv.leases.observe(tenant, hashes, plan.publishedBlocks);
+    if (holder.ok && holder.value !== undefined) this.follow(plan, holder.value);
+  }
+
+  /** The last holder may have stored its blocks and given the lease back between our lookup and our claim. */
+  private async storedMeanwhile(plan: PrefixPlan, tenant: TenantKeys, hashes: readonly Uint8Array[]): Promise<boolean> {
+    const again = await this.parts.kv.lookup({ tenant, hashes, from: plan.publishedBlocks });
+    if (!again.ok || again.value.blockCount === 0) return false;
+    await this.lookup(plan, tenant);
+    return true;
+  }
+
+  /** Waiting for another worker is only worth it where its blocks, once stored, load faster than they are computed here. */
+  private follow(plan: PrefixPlan, claim: ForeignClaim): void {
+    const { transfer, speed, kvBytesPerToken, workerId, restorePolicy } = this.parts;
+    if (claim.workerId === workerId || !plan.read) return;
+    const first = plan.lookedFrom * BLOCK_TOKENS;
+    const end = claim.reach * BLOCK_TOKENS;
+    const loadMs = transfer.estimateMs((end - first) * kvBytesPerToken);
+    if (restorePolicy === 'compete' && loadMs > speed.estimateMs(first, end)) return;
+    plan.follows = true;
+    plan.tail = undefined;
+    plan.storedBlocks = Math.min(claim.reach, plan.reusableBlocks);
+  }
+
+  private progressOf(chain: PrefixChain, reusableBlocks: number): LeaseProgress {
+    const { scheduler, speed } = this.parts;
+    const computedBlocks = scheduler.blocks.residentPrefix(chain.prefixNames(reusableBlocks)).length;
+    const left = Math.max(1, reusableBlocks - computedBlocks);
+    const leftMs = speed.estimateMs(computedBlocks * BLOCK_TOKENS, (computedBlocks + left) * BLOCK_TOKENS);
+    return { computedBlocks, blockMs: leftMs / left };
   }
 }
 

@@ -29,6 +29,11 @@ export class PublishTrack {
     return this.plan.ttlSeconds;
   }
 
+  /** Blocks below `block` came from the store, or from a sequence here that publishes them itself. */
+  skipTo(block: number): void {
+    this.next = Math.max(this.next, block);
+  }
+
   /** Blocks below `end` are complete. Whole groups go now; `last` sends the rest too. */
   advance(sequence: Sequence, end: number, last: boolean): void {
     if (!this.plan.write) return;

@@ -22,8 +22,19 @@ export interface RunningRestoreOptions {
   now: () => number;
 }
 
+/** What a restore brought, for the response's cache report. */
+export interface RestoreReport {
+  /** Complete blocks. */
+  readonly blocks: number;
+  readonly tailLoaded: boolean;
+  readonly bytes: number;
+  readonly ms: number;
+  readonly missReason: MissReason | undefined;
+  readonly tier: StoreTier | undefined;
+}
+
 /** The reads of one restore, all asked for at once, last one first; the store bounds how many run. */
-export class RunningRestore {
+export class RunningRestore implements RestoreReport {
   /** Nothing more will come. Never rejects. */
   readonly ended: Promise<void>;
   /** Complete blocks brought. */

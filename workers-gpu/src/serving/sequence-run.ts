@@ -12,10 +12,11 @@ import type { PrefillSpeed } from '../domain/prefill-speed.ts';
 import type { Admission } from '../domain/scheduler.ts';
 import type { Sequence } from '../domain/sequence.ts';
 import type { Job, RestoreTarget } from '../engine/job.ts';
+import type { PrefixFollower } from './prefix-follower.ts';
 import type { PrefixPlan } from './prefix-planner.ts';
 import type { PrefixRestorer } from './prefix-restorer.ts';
 import type { PublishTrack } from './publish-track.ts';
-import type { RunningRestore } from './running-restore.ts';
+import type { RestoreReport, RunningRestore } from './running-restore.ts';
 
 export interface SequenceRunOptions {
   sequence: Sequence;
@@ -23,6 +24,7 @@ export interface SequenceRunOptions {
   promptTokens: number;
   plan: PrefixPlan;
   restorer: PrefixRestorer;
+  follower: PrefixFollower;
   track: PublishTrack;
   speed: PrefillSpeed;
   /** Most prompt tokens that a cache could have given. */
@@ -34,6 +36,8 @@ export interface SequenceRunOptions {
   /** When the request arrived, on `now`'s clock. */
   arrivedAt: number;
   emit: (event: GenerateEvent) => void;
+  /** The worker that it follows was seen. */
+  onLeader?: () => void;
   /** The prompt's blocks are complete and on their way to the store. */
   onPrefilled?: () => void;
   /** True ends the sequence. */
@@ -52,8 +56,10 @@ export class SequenceRun implements Job {
   private readonly options: SequenceRunOptions;
   private readonly settle: { resolve: () => void; reject: (error: LongshoreError) => void };
   private first: Admission | undefined;
+  /** Prompt tokens that the client was told of, while following. */
+  private reached = 0;
   /** The first restore; a preempted sequence may make more. */
-  private restored: RunningRestore | undefined;
+  private restored: RestoreReport | undefined;
   private running: RunningRestore | undefined;
   private restoreMiss: MissReason | undefined;
   private cachedTokens = 0;
@@ -81,8 +87,10 @@ export class SequenceRun implements Job {
     const loaded: RestoreTarget['loaded'] = (first, end, intact) => {
       target.loaded(first, end, intact);
       if (intact) blocks += end - first;
+      if (plan.follows) return this.onFollowing(blocks * BLOCK_TOKENS);
       emit({ type: 'progress', phase: 'restore', done: Math.min(blocks * BLOCK_TOKENS, total), total });
     };
+    if (plan.follows) return this.follow(admission, { ...target, loaded }, signal);
     const restore = await restorer.start(plan, admission, { ...target, loaded }, signal);
     if (typeof restore === 'string') {
       this.restoreMiss ??= restore;
@@ -94,12 +102,36 @@ export class SequenceRun implements Job {
     this.running = undefined;
   }
 
+  private async follow(admission: Admission, target: RestoreTarget, signal: AbortSignal): Promise<void> {
+    const { follower, plan, track, onLeader } = this.options;
+    const report = await follower.follow(plan, admission, target, signal, (blocks) => {
+      this.onFollowing(blocks * BLOCK_TOKENS);
+      onLeader?.();
+    });
+    this.restored ??= report;
+    track.skipTo(admission.residentBlocks + report.blocks);
+  }
+
   computeBesideRestore(): number {
     return this.running?.tokensWorthComputing(this.sequence.computed) ?? 0;
   }
 
+  get progress(): number {
+    return Math.max(this.reached, this.sequence.computed);
+  }
+
+  /** Its client sees the leader's progress as its own, as far as their prompts may be the same. */
+  onFollowing(tokens: number): void {
+    const { promptTokens, plan, emit } = this.options;
+    const done = Math.min(tokens, plan.reusableBlocks * BLOCK_TOKENS);
+    if (done <= this.reached) return;
+    this.reached = done;
+    emit({ type: 'progress', phase: 'prefill', done, total: promptTokens });
+  }
+
   onAdmitted(admission: Admission): void {
     this.admittedAt ??= this.options.now();
+    this.options.track.skipTo(admission.residentBlocks);
     this.first ??= admission;
   }
 

@@ -57,11 +57,8 @@ export async function startRun(parts: WorkerParts, request: RunRequest): Promise
   const explained = explainMiss(parts.kv, plan, tokens, request.formerNamespace);
   const track = new PublishTrack(parts.kv, parts.scheduler.blocks, plan, () => parts.loop.wake());
   // Followers on other workers wait for this lease: it goes back once the prompt can be restored, or nothing will come.
-  let leased = plan.lease;
   const releaseLease = () => {
-    const lease = leased;
-    leased = undefined;
-    if (lease !== undefined) void track.settled().then(() => lease.release());
+    for (const lease of plan.leases.splice(0)) void track.settled().then(() => lease.release());
   };
   const sequence = new Sequence({
     id: request.requestId,
@@ -80,6 +77,7 @@ export async function startRun(parts: WorkerParts, request: RunRequest): Promise
     promptTokens: request.promptTokens,
     plan,
     restorer: parts.restorer,
+    follower: parts.follower,
     track,
     speed: parts.speed,
     reusableTokens: request.keptTokens ?? plan.reusableBlocks * BLOCK_TOKENS,
@@ -89,6 +87,7 @@ export async function startRun(parts: WorkerParts, request: RunRequest): Promise
     now: parts.now,
     arrivedAt: request.arrivedAt,
     emit: request.emit,
+    onLeader: () => parts.loop.wake(),
     onPrefilled: releaseLease,
     onToken: request.onToken,
     onFinished: () => request.onFinished?.(track),

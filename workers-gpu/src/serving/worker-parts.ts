@@ -5,6 +5,7 @@ import type { EngineLoop } from '../engine/engine-loop.ts';
 import type { KvStore } from '../kv/index.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { ModelText } from '../tokenizer/model-text.ts';
+import type { PrefixFollower } from './prefix-follower.ts';
 import type { PrefixPlanner } from './prefix-planner.ts';
 import type { PrefixRestorer } from './prefix-restorer.ts';
 import type { PromptBuilder } from './prompt-builder.ts';
@@ -27,6 +28,7 @@ export interface WorkerParts {
   prompts: PromptBuilder;
   planner: PrefixPlanner;
   restorer: PrefixRestorer;
+  follower: PrefixFollower;
   gate: RequestGate;
   log: Logger;
   /** Monotonic milliseconds. */

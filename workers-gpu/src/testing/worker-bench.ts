@@ -7,6 +7,7 @@ import { type ServerType, serve } from '@hono/node-server';
 import { formatId, type GenerateEvent, SseDecoder, type WireError } from '@longshore/core';
 import { bootstrapOrganization, createDatabase, createSession, type DatabaseClient } from '@longshore/db';
 import { createTestDatabase, type TestDatabase } from '@longshore/db/testing';
+import type { Engine } from '@longshore/native';
 import { parseConfig, type WorkerConfig } from '../config.ts';
 import { workerApp } from '../http/app.ts';
 import { createDiskObjectStore, type ObjectStore } from '../kv/index.ts';
@@ -41,6 +42,9 @@ export interface RunningWorker {
   close(): Promise<void>;
 }
 
+/** Delays, fails or passes on a step. */
+export type StepFilter = (step: () => ReturnType<Engine['step']>) => ReturnType<Engine['step']>;
+
 export interface WorkerBench {
   client: DatabaseClient;
   database: TestDatabase;
@@ -48,7 +52,13 @@ export interface WorkerBench {
   organizationId: string;
   organization(): Promise<string>;
   session(organizationId?: string): Promise<string>;
-  worker(name: string, changes?: Partial<WorkerConfig>, objects?: ObjectStore): Promise<RunningWorker>;
+  /** `through`: every step of its engine goes through this. */
+  worker(
+    name: string,
+    changes?: Partial<WorkerConfig>,
+    objects?: ObjectStore,
+    through?: StepFilter,
+  ): Promise<RunningWorker>;
   close(): Promise<void>;
 }
 
@@ -81,9 +91,9 @@ export async function openWorkerBench(): Promise<WorkerBench> {
       await createSession(client.db, { id, organizationId: owner, projectId, model: MODEL_ID, ttlSeconds: 3600 });
       return id;
     },
-    async worker(name, changes = {}, store = objects) {
+    async worker(name, changes = {}, store = objects, through = (step) => step()) {
       const config: WorkerConfig = { ...testConfig(name, database.url, await testModel()), ...changes };
-      const running = await startWorker(config, client, store, organizationId);
+      const running = await startWorker(config, client, store, organizationId, through);
       workers.push(running);
       return running;
     },
@@ -118,8 +128,10 @@ async function startWorker(
   client: DatabaseClient,
   objects: ObjectStore,
   organizationId: string,
+  through: StepFilter,
 ): Promise<RunningWorker> {
-  const model = await openModel(config);
+  const opened = await openModel(config);
+  const model = { ...opened, engine: filtered(opened.engine, through) };
   const logs: string[] = [];
   const log = jsonLogger({ workerId: config.workerId }, (line) => logs.push(line));
   const worker = new Worker({ config, model, objects, database: client.db, log, onFault: () => {} });
@@ -152,6 +164,17 @@ async function startWorker(
       await model.engine.close();
     },
   };
+}
+
+/** The same engine with its steps filtered. */
+function filtered(engine: Engine, through: StepFilter): Engine {
+  const names = Object.getOwnPropertyNames(Object.getPrototypeOf(engine)).concat(Object.getOwnPropertyNames(engine));
+  const copy: Record<string, unknown> = {};
+  for (const name of names) {
+    const member: unknown = Reflect.get(engine, name);
+    copy[name] = typeof member === 'function' ? member.bind(engine) : member;
+  }
+  return { ...(copy as unknown as Engine), step: (items, cancel) => through(() => engine.step(items, cancel)) };
 }
 
 function closeServer(server: ServerType): Promise<void> {

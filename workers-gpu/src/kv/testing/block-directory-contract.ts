@@ -364,35 +364,42 @@ export function blockDirectoryContract(name: string, open: () => Promise<Directo
       assert.ok((await bench.heldBytes(organizationId)) <= 12 * BYTES);
     });
 
-    const claim = (hash: Uint8Array, workerId: string, ttlMs: number, organizationId = 'org') => ({
-      hash,
-      organizationId,
+    const claim = (hashes: Uint8Array[], workerId: string, ttlMs: number, firstBlock = 0) => ({
+      hashes,
+      firstBlock,
+      organizationId: 'org',
       workerId,
       epoch: 'e1',
       ttlMs,
     });
 
     test('of those that claim a lease at once one has it; it runs out, is renewed, and is released', async () => {
-      const hash = digest(`lease ${serial++}`);
+      const hash = Array.from({ length: 4 }, (_, index) => digest(`lease ${serial++}.${index}`));
+      const progress = { computedBlocks: 3, blockMs: 20 };
+      const observe = (index = 0) => directory.observeLease('org', hash, index);
       const claims = await Promise.all(
         Array.from({ length: 6 }, (_, index) => directory.acquireLease(claim(hash, `w${index}`, 10_000))),
       );
       assert.equal(claims.filter((result) => result === 'acquired').length, 1);
-      const holder = (await directory.observeLease(hash))!;
+      const holder = (await observe())!;
       const other = claims.find((result) => result !== 'acquired');
       assert.equal(typeof other === 'object' && other.workerId, holder.workerId);
       await bench.advance(8);
-      assert.equal(await directory.renewLease(claim(hash, holder.workerId, 10_000)), true);
+      assert.equal(await directory.renewLease(claim(hash, holder.workerId, 10_000), progress), true);
       await bench.advance(8);
-      assert.equal((await directory.observeLease(hash))?.workerId, holder.workerId);
+      assert.equal((await observe())?.workerId, holder.workerId);
+      assert.deepEqual([(await observe(3))?.computedBlocks, (await observe(3))?.blockMs], [3, 20]);
+      assert.equal(await directory.observeLease('other org', hash, 0), undefined);
+      const inside = await directory.acquireLease(claim(hash, 'late', 10_000, 2));
+      assert.equal(inside !== 'acquired' && inside.workerId, holder.workerId, 'it covers the blocks behind its first');
       await bench.advance(8);
-      assert.equal(await directory.observeLease(hash), undefined);
+      assert.equal(await observe(), undefined);
       assert.equal(await directory.acquireLease(claim(hash, 'next', 10_000)), 'acquired');
-      assert.equal(await directory.renewLease(claim(hash, holder.workerId, 10_000)), false);
+      assert.equal(await directory.renewLease(claim(hash, holder.workerId, 10_000), progress), false);
       await directory.releaseLease(claim(hash, holder.workerId, 0));
-      assert.equal((await directory.observeLease(hash))?.workerId, 'next', 'only the holder releases');
+      assert.equal((await observe())?.workerId, 'next', 'only the holder releases');
       await directory.releaseLease(claim(hash, 'next', 0));
-      assert.equal(await directory.observeLease(hash), undefined);
+      assert.equal(await observe(), undefined);
       await directory.acquireLease(claim(hash, 'dead', 1000));
       await bench.advance(3600);
       assert.ok((await directory.deleteStaleLeases(500)) >= 1);
