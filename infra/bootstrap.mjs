@@ -12,8 +12,8 @@ const modules = join(root, 'node_modules');
 const node24 = join(modules, 'node', 'bin', 'node');
 
 /** Commands that run the engine; the others start without building it. */
-const ENGINE_COMMANDS = new Set(['start', 'test', 'demo', 'build', 'models']);
-const PROGRAMS = { test: 'test/run/main.ts', demo: 'test/demo/main.ts' };
+const ENGINE_COMMANDS = new Set(['start', 'test', 'demo', 'build', 'models', 'eval:longctx']);
+const PROGRAMS = { test: 'test/run/main.ts', demo: 'test/demo/main.ts', 'eval:longctx': 'test/eval/main.ts' };
 /** node_modules, the build of the engine and its tests, the default model and a first database. */
 const NEEDED_GIB = 4;
 

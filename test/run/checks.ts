@@ -73,7 +73,11 @@ export const CHECKS: Check[] = [
   single('dead code (knip)', bin('knip'), []),
   nodeTests('core, edge, infra (node:test)', ['test/*.test.ts', ...inWorkspaces('core', 'edge', 'infra')], 2),
   // Real engines and databases, with deadlines: one file at a time has the machine to itself.
-  nodeTests('database, engine, worker (node:test)', inWorkspaces('db', 'native', 'workers-gpu'), 1),
+  nodeTests(
+    'database, engine, worker, evaluation (node:test)',
+    [...inWorkspaces('db', 'native', 'workers-gpu'), 'test/eval/*.test.ts'],
+    1,
+  ),
   nativeTests('engine (ctest)', 'build', []),
   nativeTests('engine under ASan and UBSan (ctest)', 'build/sanitized', ['--no-addon', '--sanitize']),
   nodeTests('end to end (real platform)', ['test/{e2e,harness,contract}/**/*.test.ts'], 1),
