@@ -15,7 +15,7 @@ export interface Question {
 }
 
 /** A question inside the context, its answer written out: scored where it stands, by what the model would have said. */
-export interface Probe {
+interface Probe {
   /** Index of the last token before the answer. */
   position: number;
   answer: number[];
