@@ -110,10 +110,14 @@ EngineOptions ReadEngineOptions(Arguments& a) {
   options.exact = a.Switch("exact");
   options.isa = a.Text("isa", "auto");
   options.policy = a.Text("policy", "dense");
-  if (a.Choice("decode-policy", {"dense", "sketch_topk"}) == "sketch_topk") options.decode.kind = DecodeKind::kSketchTopk;
-  options.decode.min_tokens = static_cast<uint32_t>(a.Integer("decode-min", options.decode.min_tokens));
-  options.decode.rescore = static_cast<float>(a.Number("rescore", static_cast<double>(options.decode.rescore)));
-  options.decode.keep = static_cast<float>(a.Number("keep", static_cast<double>(options.decode.keep)));
+  if (const std::string kind = a.Choice("decode-policy", {"of the policy", "dense", "sketch_topk", "block_topk"}); kind != "of the policy") {
+    DecodePolicy& p = options.decode.emplace();
+    p.kind = kind == "sketch_topk" ? DecodeKind::kSketchTopk : kind == "block_topk" ? DecodeKind::kBlockTopk : DecodeKind::kDense;
+    p.min_tokens = static_cast<uint32_t>(a.Integer("decode-min", p.min_tokens));
+    p.rescore = static_cast<float>(a.Number("rescore", static_cast<double>(p.rescore)));
+    p.keep = static_cast<float>(a.Number("keep", static_cast<double>(p.keep)));
+    p.blocks = static_cast<float>(a.Number("blocks", static_cast<double>(p.blocks)));
+  }
   return options;
 }
 

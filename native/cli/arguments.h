@@ -39,7 +39,7 @@ class Arguments {
   Status status_;
 };
 
-// --model --threads --kv bf16|f32 --isa --exact --backend --batch --policy --decode-policy --decode-min --rescore --keep
+// --model --threads --kv bf16|f32 --isa --exact --backend --batch --policy --decode-policy --decode-min --rescore --keep --blocks
 EngineOptions ReadEngineOptions(Arguments& arguments);
 // --temperature --top-k --top-p --min-p --repetition-penalty --presence-penalty --frequency-penalty --seed
 SamplingParams ReadSampling(Arguments& arguments);

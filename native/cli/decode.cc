@@ -64,10 +64,10 @@ Status CopyBlocks(const Engine& from, Engine* to, uint32_t tokens) {
 
 Status Decode(Arguments& arguments) {
   EngineOptions options = ReadEngineOptions(arguments);
-  options.decode.measure = arguments.Switch("measure");
+  const bool measure = arguments.Switch("measure");
   const std::string source = arguments.Text("context"), path = arguments.Text("questions");
   if (Status s = arguments.Finish(); !s.ok()) return s;
-  if (options.decode.kind == DecodeKind::kDense) return {Code::kInvalidArgument, "decode compares with dense decode: give another --decode-policy"};
+  if (!options.decode || options.decode->kind == DecodeKind::kDense) return {Code::kInvalidArgument, "decode compares with dense decode: give another --decode-policy"};
   const auto context = ReadTokens(source);
   if (!context.ok()) return context.status();
   const auto questions = ReadQuestions(path);
@@ -75,8 +75,9 @@ Status Decode(Arguments& arguments) {
   size_t longest = 0;
   for (const Question& q : questions.value()) longest = std::max(longest, q.prompt.size() + q.answer.size());
   const auto n = static_cast<uint32_t>(context.value().size());
+  options.decode->measure = measure;
   EngineOptions dense = options;
-  dense.decode = {};
+  dense.decode = DecodePolicy{};
   auto reference = OpenFor(dense, n + longest);
   if (!reference.ok()) return reference.status();
   if (Status s = Sequence(*reference.value(), options.max_batch_tokens).Feed(context.value(), nullptr, nullptr); !s.ok()) return s;
@@ -94,7 +95,7 @@ Status Decode(Arguments& arguments) {
   line.Add("bench", "sparse_decode")
       .Add("model", reference.value()->info().name)
       .Add("n", n)
-      .Add("policy", "sketch_topk")
+      .Add("policy", options.decode->kind == DecodeKind::kSketchTopk ? "sketch_topk" : "block_topk")
       .Add("questions", static_cast<uint64_t>(questions.value().size()))
       .Add("dense_right", with_dense.right)
       .Add("sparse_right", with_sparse.right)

@@ -64,8 +64,10 @@ Status CpuEngine::Load(const EngineOptions& options) {
   if (!policy.ok()) return policy.status();
   policy_ = std::move(policy.value());
   if (Status s = kv_.Allocate({options.kv_blocks, h.layers, h.kv_heads, h.head_dim, options.kv_dtype}); !s.ok()) return s;
+  // Sketches are made of bf16 keys: a policy's decode asks for them where it can, an explicit one must have them.
+  const DecodePolicy decode = options.decode.value_or(options.kv_dtype == KvDtype::kBf16 ? policy_.decode : DecodePolicy{});
   forward_ = std::make_unique<Forward>();
-  if (Status s = forward_->Allocate(*model_, kv_, *threads_, *kernels_, options.max_batch_tokens, policy_, options.decode, options.exact); !s.ok()) return s;
+  if (Status s = forward_->Allocate(*model_, kv_, *threads_, *kernels_, options.max_batch_tokens, policy_, decode, options.exact); !s.ok()) return s;
   Describe(digest.value());
   return Status::Ok();
 }

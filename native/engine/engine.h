@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,7 +33,7 @@ struct EngineOptions {
   bool exact = false;               // compute in f32 (weights dequantized row by row, f32 activations): the slow obvious twin
   std::string isa = "auto";         // "auto", "portable", "avx2", "avx512": lower than detected only, for tests
   std::string policy = "dense";     // attention of prefill: a built-in name or the path of a policy file (policy/attention_policy.h)
-  DecodePolicy decode = {};         // attention of single tokens over long contexts
+  std::optional<DecodePolicy> decode = {};  // instead of the policy's own; attention of single tokens over long contexts
 };
 
 struct ModelInfo {

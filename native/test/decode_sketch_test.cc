@@ -193,6 +193,24 @@ TEST(decode_that_rescores_everything_is_dense_attention) {
   }
 }
 
+TEST(decode_over_all_blocks_is_dense_attention) {
+  Random random(12);
+  Context c(random, 4, 2, 64, 1500);
+  for (const kernels::KernelTable* table : Tables()) {
+    SketchAttention attention;
+    CHECK(RelativeError(Decode(c, *table, {.kind = DecodeKind::kBlockTopk, .min_tokens = 256, .blocks = 1.f}, 2, &attention), c) < 6e-3);
+  }
+}
+
+TEST(decode_by_blocks_attends_to_as_many_as_it_is_told) {
+  Random random(13);
+  Context c(random, 4, 2, 64, 16384, 12);
+  SketchAttention attention;
+  Decode(c, *Tables().front(), {.kind = DecodeKind::kBlockTopk, .min_tokens = 256, .blocks = 0.05f}, 2, &attention);
+  CHECK_EQ(attention.counts().kept.load(), uint64_t{4} * 128 * 7);  // of 125 blocks between sink and window
+  CHECK(static_cast<double>(attention.counts().bytes.load()) < 0.2 * static_cast<double>(attention.counts().dense_bytes.load()));
+}
+
 TEST(decode_finds_what_holds_the_mass_and_reads_little) {
   Random random(9);
   Context c(random, 4, 2, 64, 16384, 12);

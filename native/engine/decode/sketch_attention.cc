@@ -70,7 +70,7 @@ void SketchAttention::Plan(std::span<const AttentionItem> items) {
   dense_.clear();
   sparse_.clear();
   for (const AttentionItem& item : items) {
-    const bool long_one = policy_.kind == DecodeKind::kSketchTopk && item.tokens == 1 && item.position + 1 >= policy_.min_tokens;
+    const bool long_one = policy_.kind != DecodeKind::kDense && item.tokens == 1 && item.position + 1 >= policy_.min_tokens;
     const Range middle = long_one ? Middle(item) : Range{};
     (long_one && middle.first < middle.last ? sparse_ : dense_).push_back(item);
   }
@@ -135,6 +135,10 @@ void SketchAttention::Scan(const kernels::KernelTable& kernels, const AttentionI
     const uint16_t* mean = index_.mean(block, layer, kv_head);
     for (uint32_t head = kv_head * group_; head < (kv_head + 1) * group_; ++head) {
       kernels.dot_bf16(&mean, 1, queries_ + head * RoundUp(padded_ * 4, 64) / 4, padded_, &scan.base);
+      if (policy_.kind == DecodeKind::kBlockTopk) {
+        best_[size_t{head} * max_blocks_ * kGroupsOfBlock + (b - middle.first)] = scan.base;
+        continue;
+      }
       scan.tables = tables_ + size_t{head} * scan.groups * 16;
       scan.bias = bias_step_[2 * head];
       scan.step = bias_step_[2 * head + 1];
@@ -179,9 +183,9 @@ uint32_t SketchAttention::Candidates(const kernels::KernelTable& kernels, const 
   return count;
 }
 
-// One row over the tiles [first, last) into `part` (m, l, o).
-void SketchAttention::AttendTiles(const kernels::KernelTable& kernels, const AttentionItem& item, uint32_t layer, uint32_t head, uint32_t first, uint32_t last,
-                                  Scratch& scratch, float* part) const {
+// Adds the listed tiles of the sequence to scratch.sum (m, l, o of the row), which *started tells from an empty one.
+void SketchAttention::AttendTiles(const kernels::KernelTable& kernels, const AttentionItem& item, uint32_t layer, uint32_t head, std::span<const uint32_t> tiles,
+                                  Scratch& scratch, bool* started) const {
   kernels::Attend a{};
   a.q = scratch.row;
   a.q_bf16 = scratch.row_bf16;
@@ -191,41 +195,76 @@ void SketchAttention::AttendTiles(const kernels::KernelTable& kernels, const Att
   a.padded = padded_;
   a.scores = scratch.tile_scores;
   a.probabilities = scratch.probabilities;
-  bool started = false;
-  for (uint32_t tile = first; tile < last; tile += kSplitTiles) {
+  for (size_t at = 0; at < tiles.size(); at += kSplitTiles) {
     const void *k_tiles[kSplitTiles], *v_tiles[kSplitTiles];
-    a.first_key = tile * kKeyTile;
-    a.tiles = std::min(kSplitTiles, last - tile);
+    uint32_t first_keys[kSplitTiles];
+    a.tiles = static_cast<uint32_t>(std::min<size_t>(kSplitTiles, tiles.size() - at));
     for (uint32_t t = 0; t < a.tiles; ++t) {
-      k_tiles[t] = pool_->KTile(item.block_table[tile + t], layer, head / group_);
-      v_tiles[t] = pool_->VTile(item.block_table[tile + t], layer, head / group_);
+      first_keys[t] = tiles[at + t] * kKeyTile;
+      k_tiles[t] = pool_->KTile(item.block_table[tiles[at + t]], layer, head / group_);
+      v_tiles[t] = pool_->VTile(item.block_table[tiles[at + t]], layer, head / group_);
     }
+    a.first_keys = first_keys;
     a.k_tiles = k_tiles;
     a.v_tiles = v_tiles;
-    float* to = started ? scratch.part : part;
+    float* to = *started ? scratch.part : scratch.sum;
     a.m = to;
     a.l = to + 1;
     a.o = to + 2;
     kernels.attend[static_cast<size_t>(kernels::KvKind::kBf16)](a);
-    if (started) kernels.merge(part, part + 1, part + 2, a.m, a.l, a.o, 1, padded_);
-    started = true;
+    if (*started) kernels.merge(scratch.sum, scratch.sum + 1, scratch.sum + 2, a.m, a.l, a.o, 1, padded_);
+    *started = true;
   }
 }
 
 void SketchAttention::Attend(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, Scratch& scratch,
                              float* out) {
-  const uint32_t kv_head = head / group_, d = shape_.head_dim;
-  const float* q = queries_ + head * RoundUp(padded_ * 4, 64) / 4;
-  std::memcpy(scratch.row, q, padded_ * sizeof(float));
+  std::memcpy(scratch.row, queries_ + head * RoundUp(padded_ * 4, 64) / 4, padded_ * sizeof(float));
   kernels.to_bf16(scratch.row, padded_, scratch.row_bf16);
+  if (policy_.kind == DecodeKind::kBlockTopk) AttendBlocks(kernels, item, middle, layer, head, scratch);
+  else AttendKeys(kernels, item, middle, layer, head, scratch);
+  const float inverse = 1.f / scratch.sum[1];
+  for (uint32_t c = 0; c < shape_.head_dim; ++c) out[c] = scratch.sum[2 + c] * inverse;
+}
+
+void SketchAttention::Count(const AttentionItem& item, const Range& middle, uint32_t head, uint64_t scan_bytes, uint64_t own_bytes) {
+  const uint64_t key_and_value = 4 * uint64_t{shape_.head_dim}, tiles = middle.first + (middle.tiles - middle.last);
+  counts_.keys += item.position + 1;
+  counts_.bytes += own_bytes;
+  if (head % group_ != 0) return;
+  counts_.bytes += scan_bytes + tiles * kKeyTile * key_and_value;
+  counts_.dense_bytes += uint64_t{middle.tiles} * kKeyTile * key_and_value;
+}
+
+void SketchAttention::AttendBlocks(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head,
+                                   Scratch& scratch) {
+  const uint32_t blocks = middle.last - middle.first;
+  const uint32_t wanted = std::clamp(static_cast<uint32_t>(std::ceil(policy_.blocks * static_cast<float>(blocks))), 1u, blocks);
+  const float* scores = best_ + size_t{head} * max_blocks_ * kGroupsOfBlock;
+  std::vector<uint32_t>& tiles = scratch.tiles;
+  tiles.resize(blocks);
+  std::iota(tiles.begin(), tiles.end(), 0u);
+  std::nth_element(tiles.begin(), tiles.begin() + (wanted - 1), tiles.end(), [&](uint32_t a, uint32_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
+  tiles.resize(wanted);
+  for (uint32_t& t : tiles) t += middle.first;
+  for (uint32_t t = 0; t < middle.first; ++t) tiles.push_back(t);
+  for (uint32_t t = middle.last; t < middle.tiles; ++t) tiles.push_back(t);
+  std::sort(tiles.begin(), tiles.end());
+  bool started = false;
+  AttendTiles(kernels, item, layer, head, tiles, scratch, &started);
+  counts_.kept += uint64_t{wanted} * kKeyTile;
+  Count(item, middle, head, uint64_t{blocks} * index_.row_bytes(), uint64_t{wanted} * kKeyTile * 4 * shape_.head_dim);
+}
+
+void SketchAttention::AttendKeys(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, Scratch& scratch) {
+  const uint32_t kv_head = head / group_;
+  const float* q = scratch.row;
   float* sum = scratch.sum;
-  AttendTiles(kernels, item, layer, head, middle.last, middle.tiles, scratch, sum);
-  if (middle.first > 0) {
-    float* saved = scratch.exact;  // not in use yet
-    std::memcpy(saved, sum, (2 + padded_) * sizeof(float));
-    AttendTiles(kernels, item, layer, head, 0, middle.first, scratch, sum);
-    kernels.merge(sum, sum + 1, sum + 2, saved, saved + 1, saved + 2, 1, padded_);
-  }
+  scratch.tiles.clear();
+  for (uint32_t t = 0; t < middle.first; ++t) scratch.tiles.push_back(t);
+  for (uint32_t t = middle.last; t < middle.tiles; ++t) scratch.tiles.push_back(t);
+  bool started = false;
+  AttendTiles(kernels, item, layer, head, scratch.tiles, scratch, &started);
   const uint32_t keys = (middle.last - middle.first) * kKeyTile;
   const uint32_t wanted = std::max(policy_.min_rescore, static_cast<uint32_t>(std::ceil(policy_.rescore * static_cast<float>(keys))));
   const uint32_t count = Candidates(kernels, middle, head, wanted, scratch);
@@ -254,19 +293,10 @@ void SketchAttention::Attend(const kernels::KernelTable& kernels, const Attentio
   kernels.attend_keys({scratch.exact, scratch.rows, kept, padded_, m, part + 1, part + 2});
   const float kept_mass = part[1];
   kernels.merge(sum, sum + 1, sum + 2, part, part + 1, part + 2, 1, padded_);
-  const float inverse = 1.f / sum[1];
-  for (uint32_t c = 0; c < d; ++c) out[c] = sum[2 + c] * inverse;
-
-  const uint64_t value_bytes = 2 * uint64_t{d}, tiles = middle.first + (middle.tiles - middle.last);
-  counts_.keys += item.position + 1;
   counts_.scanned += keys;
   counts_.rescored += count;
   counts_.kept += kept;
-  counts_.bytes += count * uint64_t{index_.row_bytes()} + kept * value_bytes;
-  if (head % group_ == 0) {
-    counts_.bytes += static_cast<uint64_t>(index_.scan_bytes_per_key() * keys) + tiles * kKeyTile * 2 * value_bytes;
-    counts_.dense_bytes += uint64_t{middle.tiles} * kKeyTile * 2 * value_bytes;
-  }
+  Count(item, middle, head, static_cast<uint64_t>(index_.scan_bytes_per_key() * keys), uint64_t{count} * index_.row_bytes() + kept * 2 * uint64_t{shape_.head_dim});
   if (policy_.measure) {
     const double missed = MiddleMass(kernels, item, middle, layer, head, m) - static_cast<double>(kept_mass);
     const double attended = static_cast<double>(sum[1]) * std::exp2(static_cast<double>(sum[0] - m));

@@ -1,7 +1,8 @@
 // Sparse decode by key sketches: a step's single tokens over long contexts (docs/design/0018).
 //
 // Per query head: every complete block between sink and window is scanned by its sketches, the best `rescore` of the keys are scored
-// exactly, and those that can hold mass are attended together with sink and window. The result depends on the sequence alone: all
+// exactly, and those that can hold mass are attended together with sink and window (sketch_topk); or the blocks whose mean key scores
+// best are attended whole (block_topk). The result depends on the sequence alone: all
 // lists are in the order of keys, threads share heads and ranges of blocks, and parts merge in a fixed order.
 #pragma once
 
@@ -65,11 +66,15 @@ class SketchAttention {
     float* exact;           // [candidates]
     const uint16_t** rows;  // [candidates]
     uint32_t* listed;       // [candidates]
+    std::vector<uint32_t> tiles;
   };
   void Prepare(const kernels::KernelTable& kernels, uint32_t head, const float* q);
   void Scan(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t kv_head, uint32_t first, uint32_t last);
   void Attend(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, Scratch& scratch, float* out);
-  void AttendTiles(const kernels::KernelTable& kernels, const AttentionItem& item, uint32_t layer, uint32_t head, uint32_t first, uint32_t last, Scratch& scratch, float* part) const;
+  void AttendTiles(const kernels::KernelTable& kernels, const AttentionItem& item, uint32_t layer, uint32_t head, std::span<const uint32_t> tiles, Scratch& scratch, bool* started) const;
+  void AttendBlocks(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, Scratch& scratch);
+  void AttendKeys(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, Scratch& scratch);
+  void Count(const AttentionItem& item, const Range& middle, uint32_t head, uint64_t scan_bytes, uint64_t own_bytes);
   uint32_t Candidates(const kernels::KernelTable& kernels, const Range& middle, uint32_t head, uint32_t wanted, Scratch& scratch) const;
   double MiddleMass(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, float m) const;
 

@@ -6,6 +6,7 @@
 
 #include "engine/formats/json.h"
 #include "engine/policy/built_in.h"
+#include "engine/policy/decode_policy_json.h"
 #include "engine/policy/head_policy_json.h"
 #include "engine/policy/minference.h"
 
@@ -77,12 +78,17 @@ Result<AttentionPolicy> ParsePolicy(std::string_view text, uint32_t layers, uint
   const JsonValue* version = root.Find("version");
   if (!version || !version->integer() || *version->integer() != kVersion)
     return Status{Code::kUnsupported, "this version of the attention policy format is unknown; this engine reads version 1"};
-  if (Status s = CheckMembers(root, "the policy", {"format", "version", "model", "min_tokens", "default", "layers"}); !s.ok()) return s;
-  AttentionPolicy policy{.min_tokens = 0, .layers = layers, .heads = heads, .table = {}};
+  if (Status s = CheckMembers(root, "the policy", {"format", "version", "model", "min_tokens", "default", "layers", "decode"}); !s.ok()) return s;
+  AttentionPolicy policy{.min_tokens = 0, .layers = layers, .heads = heads, .table = {}, .decode = {}};
   if (const JsonValue* n = root.Find("min_tokens")) {
     if (!n->integer() || *n->integer() < 0 || *n->integer() > kMaxTokens)
       return Status{Code::kCorrupt, "min_tokens must be an integer from 0 to " + std::to_string(kMaxTokens)};
     policy.min_tokens = static_cast<uint32_t>(*n->integer());
+  }
+  if (const JsonValue* decode = root.Find("decode")) {
+    Result<DecodePolicy> read = ReadDecodePolicy(*decode);
+    if (!read.ok()) return read.status();
+    policy.decode = read.value();
   }
   const JsonValue* all = root.Find("default");
   if (!all) return Status{Code::kCorrupt, "the policy must have a default"};

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/decode/decode_policy.h"
 #include "engine/status.h"
 
 namespace longshore {
@@ -35,7 +36,9 @@ struct AttentionPolicy {
   uint32_t layers = 0, heads = 0;
   std::vector<HeadPolicy> table;  // [layers][heads]; empty: all dense
 
-  bool dense() const { return table.empty(); }
+  DecodePolicy decode = {};       // no part of the identity: published blocks are computed by prefill
+
+  bool dense() const { return table.empty(); }  // in prefill
   const HeadPolicy& at(uint32_t layer, uint32_t head) const { return table[size_t{layer} * heads + head]; }
   // Canonical JSON (sorted keys, no spaces, fractions as strings): equal text means equal bytes of every block.
   std::string CanonicalJson() const;
