@@ -9,4 +9,5 @@ export * from './keys/api-key.ts';
 export * from './protocol/generate.ts';
 export * from './protocol/heartbeat.ts';
 export * from './protocol/sessions.ts';
+export * from './session-file/header.ts';
 export * from './sse/sse.ts';

@@ -12,6 +12,7 @@ import { getModel, listModels } from './openai/routes/models.ts';
 import { RequestScope } from './request-scope.ts';
 import { change, fork, truncate } from './sessions/routes/change.ts';
 import { create } from './sessions/routes/create.ts';
+import { exportFile, importFile } from './sessions/routes/files.ts';
 import { get, list, remove } from './sessions/routes/manage.ts';
 import { turns } from './sessions/routes/turns.ts';
 
@@ -27,7 +28,9 @@ const ROUTES: Record<string, Record<string, Handler>> = {
   '/v1/chat/completions': { POST: chatCompletions },
   '/v1/completions': { POST: completions },
   '/v1/sessions': { POST: create, GET: list },
+  '/v1/sessions/import': { POST: importFile },
   '/v1/sessions/:id': { GET: get, PATCH: change, DELETE: remove },
+  '/v1/sessions/:id/export': { GET: exportFile },
   '/v1/sessions/:id/fork': { POST: fork },
   '/v1/sessions/:id/truncate': { POST: truncate },
   '/v1/sessions/:id/turns': { POST: turns },

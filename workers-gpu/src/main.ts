@@ -12,6 +12,7 @@ import { Worker } from './worker.ts';
 /** A mistake in the configuration, or a model that cannot be opened: restarting will not help. */
 const EXIT_CONFIG = 2;
 const EXIT_FAULT = 1;
+const MAX_UPLOAD_MS = 3_600_000;
 
 async function main(): Promise<void> {
   const config = parseConfig(process.env);
@@ -31,7 +32,13 @@ async function main(): Promise<void> {
     onFault: () => setTimeout(() => process.exit(EXIT_FAULT), 200),
   });
 
-  const server = serve({ fetch: workerApp(worker, config.poolToken).fetch, hostname: config.host, port: config.port });
+  const server = serve({
+    fetch: workerApp(worker, config.poolToken).fetch,
+    hostname: config.host,
+    port: config.port,
+    // A session file of many gigabytes may take so long to arrive; the edge bounds every other request.
+    serverOptions: { requestTimeout: MAX_UPLOAD_MS },
+  });
   await new Promise<void>((resolve, reject) => {
     server.once('listening', resolve);
     server.once('error', (error: NodeJS.ErrnoException) => {

@@ -41,6 +41,8 @@ import { SessionTurns } from './serving/session-turns.ts';
 import { retryAfterSeconds } from './serving/start-run.ts';
 import { truncate } from './serving/truncate.ts';
 import type { WorkerParts } from './serving/worker-parts.ts';
+import { fileKeyOf } from './session-file/frames.ts';
+import { SessionFiles } from './session-file/session-files.ts';
 import type { Logger } from './telemetry/log.ts';
 import { WorkerMetrics } from './telemetry/metrics.ts';
 import { registerTierMetrics } from './telemetry/tier-metrics.ts';
@@ -73,6 +75,7 @@ export class Worker {
   private readonly config: WorkerConfig;
   private readonly engine: Engine;
   private readonly turns: SessionTurns;
+  readonly files: SessionFiles;
   private readonly startedAt = Date.now();
 
   constructor(options: WorkerOptions) {
@@ -139,6 +142,8 @@ export class Worker {
       scheduler,
       speed,
       kv,
+      identity,
+      fileKey: fileKeyOf(config.masterKey),
       sessions: postgresSessionRows(options.database),
       prompts: new PromptBuilder(text, info.vocab),
       planner: new PrefixPlanner({
@@ -175,6 +180,7 @@ export class Worker {
       randomSeed: () => randomBytes(6).readUIntBE(0, 6),
     };
     this.turns = new SessionTurns(this.parts);
+    this.files = new SessionFiles(this.parts, this.turns);
     this.metrics = new WorkerMetrics({
       running: () => scheduler.running.length,
       waiting: () => scheduler.waiting.length,

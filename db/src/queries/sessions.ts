@@ -59,6 +59,8 @@ export interface TurnCommit {
   tailObjectKey: string | null;
   /** Chain hash of the last whole block that is stored; null when there is none. */
   headHash: Uint8Array | null;
+  /** Turns that the tokens already held when they came from elsewhere; default: the session's. */
+  turnsBefore?: number;
   turn: Omit<TurnRow, 'sessionId' | 'index' | 'workerId' | 'createdAt'>;
 }
 
@@ -83,12 +85,13 @@ export async function commitTurn(db: Database, commit: TurnCommit): Promise<numb
       .for('update');
     if (!before) return undefined;
     const version = commit.expectedVersion + 1;
+    const turnsBefore = commit.turnsBefore ?? before.turnCount;
     await tx
       .update(sessions)
       .set({
         status: 'ready',
         tokenCount: commit.tokenCount,
-        turnCount: before.turnCount + 1,
+        turnCount: turnsBefore + 1,
         sealedTokens: commit.sealedTokens,
         sealedTranscript: commit.sealedTranscript,
         sealedFor: null,
@@ -103,7 +106,7 @@ export async function commitTurn(db: Database, commit: TurnCommit): Promise<numb
     await tx.insert(turns).values({
       ...commit.turn,
       sessionId: commit.sessionId,
-      index: before.turnCount,
+      index: turnsBefore,
       workerId: commit.workerId,
       tokenCount: commit.tokenCount,
     });

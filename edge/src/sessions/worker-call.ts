@@ -16,6 +16,8 @@ export interface WorkerCallOptions {
   model: string;
   holder: string | undefined;
   tokenCount: number;
+  /** Default 3; 1 for what cannot be sent twice. */
+  maxWorkers?: number;
 }
 
 export const callOptionsOf = ({ model, workerId, tokenCount }: SessionSummary): WorkerCallOptions => ({
@@ -36,7 +38,7 @@ export async function onSomeWorker<T>(
   const workers = new HttpWorkers(scope.config.poolToken);
   const excluded: WorkerIncarnation[] = [];
   let lastError: LongshoreError | undefined;
-  while (excluded.length < MAX_WORKERS) {
+  while (excluded.length < (options.maxWorkers ?? MAX_WORKERS)) {
     const { model, holder, tokenCount } = options;
     const characters = SESSION_CHARACTERS_PER_TOKEN * tokenCount;
     const query = { model, chain: [], characters, tieBreaker: scope.requestId, holder, excluded };

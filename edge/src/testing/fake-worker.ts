@@ -94,6 +94,7 @@ export class FakeWorker {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     if (request.headers.authorization !== `Bearer ${POOL_TOKEN}`) return void response.writeHead(401).end();
+    if (request.url?.startsWith('/sessions/import?')) return this.take(request.url, Buffer.concat(chunks), response);
     const json: unknown = JSON.parse(Buffer.concat(chunks).toString());
     if (request.url === '/cancel') {
       this.cancelled.push((json as { requestId: string }).requestId);
@@ -107,7 +108,14 @@ export class FakeWorker {
   private ask(path: string, json: unknown, response: ServerResponse): void {
     this.questions.push({ path, body: json as Record<string, unknown> });
     const { status, body } = this.reply(path);
+    if (Buffer.isBuffer(body)) return void response.writeHead(status).end(body);
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+  }
+
+  /** An import: its query and its bytes, as one question. */
+  private take(url: string, bytes: Buffer, response: ServerResponse): void {
+    const { pathname, searchParams } = new URL(url, this.url);
+    this.ask(pathname, { ...Object.fromEntries(searchParams), bytes }, response);
   }
 
   private async run(path: string, json: unknown, response: ServerResponse): Promise<void> {

@@ -5,15 +5,14 @@ import {
   LongshoreError,
   prefillRequestSchema,
   toWireError,
-  truncateRequestSchema,
 } from '@longshore/core';
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import type { Worker } from '../worker.ts';
 import { bearer } from './bearer.ts';
-import { gated } from './gated.ts';
 import { readBody } from './read-body.ts';
+import { importRoute, sessionRoutes } from './session-routes.ts';
 import { streamRequest } from './stream-request.ts';
 
 /** The edge sends at most 8 MB of JSON; token arrays of the same prompt may be longer. */
@@ -39,6 +38,7 @@ export function workerApp(worker: Worker, poolToken: string): Hono {
   app.get('/healthz', (context) => context.json({ state: worker.state }, worker.state === 'unhealthy' ? 503 : 200));
 
   app.use(bearer(poolToken));
+  importRoute(app, worker);
   app.use(
     bodyLimit({
       maxSize: MAX_BODY_BYTES,
@@ -63,10 +63,7 @@ export function workerApp(worker: Worker, poolToken: string): Hono {
     const { requestId } = await readBody(context, cancelRequestSchema);
     return context.json({ cancelled: worker.parts.gate.cancel(requestId) });
   });
-  app.post('/sessions/truncate', async (context) => {
-    const request = await readBody(context, truncateRequestSchema);
-    return context.json(await gated(worker, request, () => worker.truncate(request)));
-  });
+  sessionRoutes(app, worker);
   app.get('/stats', (context) => context.json(worker.stats()));
   app.get('/metrics', async (context) =>
     context.text(await worker.metrics.render(), 200, { 'content-type': worker.metrics.contentType }),

@@ -11,6 +11,7 @@ import { LeaseKeeper } from './lease-keeper.ts';
 import { MissExplainer } from './miss-explainer.ts';
 import { KEY_PREFIX, ObjectWriter } from './object-writer.ts';
 import { done, failed, type Outcome, type StoreFault } from './outcome.ts';
+import { PlainBlocks } from './plain-blocks.ts';
 import type { BlockDirectory, KeyRing, MissRecords, ObjectStore, Tier } from './ports.ts';
 import { Publisher } from './publisher.ts';
 import { Restorer } from './restorer.ts';
@@ -92,9 +93,12 @@ export function createKvStore(options: KvStoreOptions): KvStore {
   const buffers = new BufferPool(IDLE_BUFFER_BYTES);
   const writer = new ObjectWriter(objects, directory, buffers, { namespace, shape, workerId, stats });
   const perObject = blocksPerObject(storedBlockBytes(shape, shape.codec));
-  const publisher = new Publisher({
+  const transfer = {
     engine,
+    objects,
     directory,
+    buffers,
+    tenants,
     writer,
     namespace,
     shape,
@@ -104,19 +108,9 @@ export function createKvStore(options: KvStoreOptions): KvStore {
     stats,
     onFault,
     now,
-  });
-  const restorer = new Restorer({
-    engine,
-    objects,
-    directory,
-    buffers,
-    tenants,
-    namespace,
-    shape,
-    stats,
-    onFault,
-    now,
-  });
+  };
+  const publisher = new Publisher(transfer);
+  const restorer = new Restorer(transfer);
   const leases = new LeaseKeeper({ directory, workerId, epoch, stats, onFault, now, ttlMs: options.leaseMs });
   const sweeper = new Sweeper(objects, directory, options.sweepAges ?? DEFAULT_SWEEP_AGES, onFault, date);
   const { diagnosis } = options;
@@ -215,6 +209,7 @@ export function createKvStore(options: KvStoreOptions): KvStore {
     blocksPerObject: perObject,
     tierOf: (key) => objects.tierOf(key),
     leases,
+    plain: new PlainBlocks(transfer),
     async tenant(organizationId) {
       if (closed) return failed('closed', 'the KV store is closed');
       const outcome = await tenants.get(organizationId);

@@ -7,6 +7,7 @@ export { createS3ObjectStore } from './adapters/s3-object-store.ts';
 export { createKvStore } from './create-kv-store.ts';
 export { chooseCodec } from './domain/codec-policy.ts';
 export { farthestTier } from './domain/farthest-tier.ts';
+export { nearestChange } from './domain/identity-change.ts';
 export type { Hit, ObjectSlice } from './domain/slices.ts';
 export type * from './kv-store.ts';
 export type { Explanation } from './miss-explainer.ts';

@@ -3,6 +3,7 @@ import type { Codec, Engine, KvDtype } from '@longshore/native';
 import type { Hit, ObjectSlice } from './domain/slices.ts';
 import type { ExplainRequest, Explanation } from './miss-explainer.ts';
 import type { Outcome, StoreFault } from './outcome.ts';
+import type { PlainBlocks } from './plain-blocks.ts';
 import type { KvStoreStats } from './stats.ts';
 import type { TenantKeys } from './tenant-keys.ts';
 
@@ -202,6 +203,8 @@ export interface KvStore {
   /** Complete blocks that share one object; publishing in multiples of it makes the best objects. */
   readonly blocksPerObject: number;
   readonly leases: Leases;
+  /** Stored KV as bytes, for exports and imports of sessions. */
+  readonly plain: Pick<PlainBlocks, 'read' | 'readTail' | 'write' | 'writeTail'>;
 
   /** The tenant's keys and chain root; cached for 30 s. Without them the request runs uncached. */
   tenant(organizationId: string): Promise<Outcome<TenantKeys>>;

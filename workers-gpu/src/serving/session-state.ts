@@ -24,7 +24,7 @@ export interface SessionState {
 }
 
 const characters = z.number().int().min(0).nullable();
-const markSchema = z.object({
+export const markSchema = z.object({
   tokens: z.number().int().min(0).nullable(),
   messages: z.number().int().min(0),
   prefixCharacters: characters,

@@ -1,7 +1,7 @@
 import { type FinishReason, LongshoreError, toHex } from '@longshore/core';
 import type { SessionRow } from '@longshore/db';
 import type { Transcript } from '../domain/transcript.ts';
-import { withMark } from '../domain/turn-marks.ts';
+import { type TurnMark, withMark } from '../domain/turn-marks.ts';
 import type { TenantKeys } from '../kv/index.ts';
 import type { PublishTrack } from './publish-track.ts';
 import { type HeldKv, type KeptKv, NOTHING_KEPT, SessionKeeper } from './session-keeper.ts';
@@ -16,12 +16,14 @@ export interface TurnRecord {
   /** Tokens of the whole session after the turn, and how they read. */
   tokens: number[];
   transcript: Transcript;
+  /** Where the turns ended that the tokens hold, this one's end last, where they came with the tokens. */
+  marks?: readonly TurnMark[];
   /** Leading tokens that are exactly those the session had before. */
   sharedTokens: number;
   promptTokens: number;
   cachedTokens: number;
   completionTokens: number;
-  finishReason: FinishReason | 'prefill';
+  finishReason: FinishReason | 'prefill' | 'import';
   tier: string;
   ttftMs: number;
 }
@@ -89,7 +91,8 @@ export class SessionTurns {
     const stored = held === undefined ? before : await this.store(state.id, tenant, held);
     const { keptTokens, tailObjectKey, headHash } = stored.keptTokens >= before.keptTokens ? stored : before;
     const { tokens, transcript } = record;
-    const marks = withMark(state.marks, record.sharedTokens, tokens.length, transcript);
+    const given = record.marks?.length ? [...record.marks] : undefined;
+    const marks = given ?? withMark(state.marks, record.sharedTokens, tokens.length, transcript);
     const version = await this.parts.sessions.commit({
       organizationId: tenant.organizationId,
       sessionId: state.id,
@@ -99,6 +102,7 @@ export class SessionTurns {
       ...sealSession(state.id, tenant, { tokens, transcript, marks, keptTokens, namespace }),
       tailObjectKey,
       headHash,
+      ...(given === undefined ? {} : { turnsBefore: given.length - 1 }),
       turn: {
         requestId: record.requestId,
         promptTokens: record.promptTokens,

@@ -1,3 +1,4 @@
+import type { CacheIdentity } from '@longshore/core';
 import type { ModelInfo } from '@longshore/native';
 import type { PrefillSpeed } from '../domain/prefill-speed.ts';
 import type { Scheduler } from '../domain/scheduler.ts';
@@ -24,6 +25,10 @@ export interface WorkerParts {
   scheduler: Scheduler;
   speed: PrefillSpeed;
   kv: KvStore;
+  /** What the KV's namespace is made of. */
+  identity: CacheIdentity;
+  /** Tells session files that this platform's workers wrote from others. */
+  fileKey: Uint8Array;
   sessions: SessionRows;
   prompts: PromptBuilder;
   planner: PrefixPlanner;

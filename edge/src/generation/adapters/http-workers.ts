@@ -90,11 +90,38 @@ export class HttpWorkers implements WorkersPort {
   }
 
   /** POSTs JSON and returns the JSON answer. Throws LongshoreError for a refusal, WorkerLost when no answer comes. */
-  async ask(worker: PickedWorker, path: string, body: unknown, signal: AbortSignal): Promise<unknown> {
+  ask(worker: PickedWorker, path: string, body: unknown, signal: AbortSignal): Promise<unknown> {
+    return this.answered(worker, this.post(worker, path, body, signal), (response) => response.json());
+  }
+
+  /** POSTs JSON and returns the answer's bytes as they come. */
+  download(
+    worker: PickedWorker,
+    path: string,
+    body: unknown,
+    signal: AbortSignal,
+  ): Promise<ReadableStream<Uint8Array>> {
+    return this.answered(worker, this.post(worker, path, body, signal), async (response) => response.body!);
+  }
+
+  /** POSTs a stream of bytes, without ever holding more than a piece of it, and returns the JSON answer. */
+  upload(worker: PickedWorker, path: string, body: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<unknown> {
+    const headers = { 'content-type': 'application/octet-stream', authorization: `Bearer ${this.poolToken}` };
+    // Node wants to be told that the answer comes after the body; workerd does not mind.
+    const init = { method: 'POST', headers, body, signal, duplex: 'half' };
+    const sent = fetch(new URL(path, worker.url), init as RequestInit);
+    return this.answered(worker, sent, (response) => response.json());
+  }
+
+  private async answered<T>(
+    worker: PickedWorker,
+    sent: Promise<Response>,
+    read: (response: Response) => Promise<T>,
+  ): Promise<T> {
     try {
-      const response = await this.post(worker, path, body, signal);
+      const response = await sent;
       if (!response.ok) throw await refusal(response, worker.workerId);
-      return await response.json();
+      return await read(response);
     } catch (cause) {
       if (cause instanceof Error && (cause.name === 'LongshoreError' || cause.name === 'WorkerLost')) throw cause;
       throw new WorkerLost(worker.workerId, 'did not answer', cause);

@@ -21,7 +21,7 @@ function cacheFields(cache: CacheReport) {
 }
 
 /** `usage.longshore`, the same in every dialect. `miss` is null when everything that could be reused was. */
-export function cacheUsage(cache: CacheReport) {
+function cacheUsage(cache: CacheReport) {
   const { missReason, firstDivergentToken, divergenceIsExact } = cache;
   const miss =
     missReason === undefined

@@ -6,7 +6,7 @@ import { messagesSchema } from '../../openai/requests/messages.ts';
 import { withoutUnsupported } from '../../openai/requests/unsupported.ts';
 
 const DAY_SECONDS = 86_400;
-const DEFAULT_TTL_SECONDS = 7 * DAY_SECONDS;
+export const DEFAULT_TTL_SECONDS = 7 * DAY_SECONDS;
 const MIN_TTL_SECONDS = 60;
 const MAX_TTL_SECONDS = 30 * DAY_SECONDS;
 
