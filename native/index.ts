@@ -10,7 +10,7 @@ export { EngineError, type EngineErrorCode } from './errors.ts';
 /** Tokens per KV block. */
 export const BLOCK_TOKENS = 128;
 
-export type Codec = 'raw' | 'int8' | 'lossless';
+export type Codec = 'raw' | 'int8' | 'lossless' | 'int4';
 export type KvDtype = 'bf16' | 'f32';
 
 export interface EngineOptions {

@@ -145,7 +145,7 @@ inline KvRange ReadRange(const Napi::Value& blocks, const Napi::Value& codec, co
   KvRange range;
   range.blocks = ReadU32Array(blocks, "blocks");
   const auto named = KvCodecNamed(ReadString(codec, "codec"));
-  if (!named) Refuse("codec must be raw, lossless or int8");
+  if (!named) Refuse("codec must be raw, lossless, int8 or int4");
   range.codec = *named;
   range.first_token = static_cast<uint32_t>(ReadInteger(first_token, "firstToken"));
   if (!Absent(last_tokens)) range.last_tokens = static_cast<uint32_t>(ReadInteger(last_tokens, "lastTokens"));

@@ -10,6 +10,7 @@ Status Info(Arguments& arguments);
 Status Generate(Arguments& arguments);
 Status Bench(Arguments& arguments);
 Status BenchPrefillAttention(Arguments& arguments);
+Status BenchCodec(Arguments& arguments);
 Status Evaluate(Arguments& arguments);
 Status Decode(Arguments& arguments);
 

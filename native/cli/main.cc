@@ -18,6 +18,8 @@ constexpr const char* kUsage = R"(usage: longshore-native <command> --model <fil
   bench-prefill-attention --tokens <ids, file or -> --policy <name or file> [--dense-sample 0]
                                                   attention of a prefill under a policy against dense attention, timed whole
                                                   or on so many query blocks and scaled
+  bench-codec --tokens <ids, file or -> [--repeat 5]
+                                                  every codec on the KV of these tokens: size, and speed of one thread by its own CPU time
   eval     --perplexity <ids, file or ->          mean negative log-likelihood of the tokens
            --retrieval <file.jsonl>               exact greedy answers to {"prompt_ids": [...], "answer_ids": [...]} lines
   decode   --context <ids, file or -> --questions <file.jsonl>
@@ -39,6 +41,7 @@ int main(int argc, char** argv) {
                                    : command == "bench"    ? cli::Bench
                                    : command == "eval"     ? cli::Evaluate
                                    : command == "bench-prefill-attention" ? cli::BenchPrefillAttention
+                                   : command == "bench-codec" ? cli::BenchCodec
                                    : command == "decode"   ? cli::Decode
                                                            : nullptr;
   if (run == nullptr) {

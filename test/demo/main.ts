@@ -5,11 +5,11 @@ import { runDemo } from './demo.ts';
 import { brokenPromises, type Codec, summarize, table } from './report.ts';
 
 /**
- * `npm run demo [-- --json --small --codec lossless|raw|int8]`: prefill once, kill the worker, resume on another. Starts a platform of its
+ * `npm run demo [-- --json --small --codec lossless|raw|int8|int4]`: prefill once, kill the worker, resume on another. Starts a platform of its
  * own on free ports in a temporary folder. The codec is lossless by default, because the demo promises the very
  * tokens of an uncached run; int8 stores less and promises none. Exit code 1 when a promise was not kept.
  */
-const CODECS: readonly string[] = ['lossless', 'raw', 'int8'] satisfies Codec[];
+const CODECS: readonly string[] = ['lossless', 'raw', 'int8', 'int4'] satisfies Codec[];
 function readFlags() {
   try {
     const { values } = parseArgs({
@@ -21,7 +21,7 @@ function readFlags() {
     });
     if (CODECS.includes(values.codec)) return { ...values, codec: values.codec as Codec };
   } catch {}
-  throw new Failure('usage: npm run demo -- [--json] [--small] [--codec lossless|raw|int8]');
+  throw new Failure('usage: npm run demo -- [--json] [--small] [--codec lossless|raw|int8|int4]');
 }
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 

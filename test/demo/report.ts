@@ -1,6 +1,6 @@
 import type { DemoResult } from './demo.ts';
 
-export type Codec = 'raw' | 'lossless' | 'int8';
+export type Codec = 'raw' | 'lossless' | 'int8' | 'int4';
 
 /** The demo's last line under --json. Times in milliseconds, sizes in bytes. */
 export interface DemoSummary {
@@ -74,7 +74,8 @@ export function brokenPromises(summary: DemoSummary, codec: Codec): string[] {
   const broken: string[] = [];
   if (!summary.worker_changed) broken.push('the resumed turn ran on the killed worker');
   if (summary.tier !== 's3') broken.push(`the resumed turn's KV came from ${summary.tier}, not from s3`);
-  if (codec !== 'int8' && !summary.same_tokens) broken.push('the resumed tokens differ from those of an uncached run');
+  if (codec !== 'int8' && codec !== 'int4' && !summary.same_tokens)
+    broken.push('the resumed tokens differ from those of an uncached run');
   if (summary.cached_tokens < summary.prompt_tokens / 2)
     broken.push('less than half of the prompt came from the cache');
   return broken;

@@ -29,14 +29,14 @@ export function writeElement(view: DataView, at: number, dtype: KvDtype, value: 
   else view.setFloat32(at, value, true);
 }
 
-function readElement(view: DataView, at: number, dtype: KvDtype): number {
+export function readElement(view: DataView, at: number, dtype: KvDtype): number {
   if (dtype === 'f32') return view.getFloat32(at, true);
   const bits = new DataView(new ArrayBuffer(4));
   bits.setUint32(0, view.getUint16(at, true) << 16);
   return bits.getFloat32(0);
 }
 
-function roundHalfEven(value: number): number {
+export function roundHalfEven(value: number): number {
   const floor = Math.floor(value);
   const fraction = value - floor;
   if (fraction !== 0.5) return Math.round(value);

@@ -7,7 +7,7 @@ const PLAIN = 0;
 const PLANES = 1;
 const ESCAPE = 15;
 
-function encodeHalf(raw: Uint8Array, shape: GoldenShape, tokens: number): Uint8Array {
+export function encodeLosslessHalf(raw: Uint8Array, shape: GoldenShape, tokens: number): Uint8Array {
   const size = dtypeBytes(shape.dtype);
   const perHead = tokens * shape.headDim;
   const upper = Array.from({ length: raw.length / size }, (_, index) => {
@@ -43,7 +43,7 @@ function encodeHalf(raw: Uint8Array, shape: GoldenShape, tokens: number): Uint8A
 
 export function encodeLosslessBlock(raw: Uint8Array, shape: GoldenShape, tokens: number): Uint8Array {
   const middle = raw.length / 2;
-  const halves = [raw.subarray(0, middle), raw.subarray(middle)].map((half) => encodeHalf(half, shape, tokens));
+  const halves = [raw.subarray(0, middle), raw.subarray(middle)].map((half) => encodeLosslessHalf(half, shape, tokens));
   const body = Buffer.concat(halves);
   return Buffer.concat([new Uint8Array(Uint32Array.of(body.length).buffer), body]);
 }

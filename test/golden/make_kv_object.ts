@@ -23,6 +23,7 @@ import {
   sectionNonce,
   toHex,
 } from '../../core/src/index.ts';
+import { encodeInt4Block } from './int4_twin.ts';
 import { dtypeBytes, encodeInt8Block, type GoldenShape, rawBlockBytes, writeElement } from './int8_twin.ts';
 import { encodeLosslessBlock } from './lossless_twin.ts';
 
@@ -114,10 +115,14 @@ const plans: Plan[] = [
     tokenCount: 128 + TAIL_TOKENS,
   },
   { name: 'sealed-lossless', codec: 'lossless', dtype: 'bf16', sealed: true, firstBlock: 1, tokenCount: 384 },
+  { name: 'int4', codec: 'int4', dtype: 'bf16', sealed: false, firstBlock: 0, tokenCount: 256 },
+  { name: 'int4-f32', codec: 'int4', dtype: 'f32', sealed: false, firstBlock: 3, tokenCount: 128 + TAIL_TOKENS },
 ];
 
 function encodeBlock(codec: Codec, block: number, raw: Uint8Array, shape: GoldenShape, count: number) {
-  if (codec === 'lossless') return { encoded: encodeLosslessBlock(raw, shape, count), decoded: raw };
+  if (codec === 'int4' && block > 0) return encodeInt4Block(raw, shape, count);
+  if (codec === 'lossless' || codec === 'int4')
+    return { encoded: encodeLosslessBlock(raw, shape, count), decoded: raw };
   if (codec === 'raw' || block === 0) return { encoded: raw, decoded: raw };
   return encodeInt8Block(raw, shape, count);
 }

@@ -25,7 +25,7 @@ const environmentSchema = z.object({
   LONGSHORE_THREADS: whole(0, 1024).default(0),
   LONGSHORE_KV_BYTES: whole(1024 ** 2, 2 ** 46).default(DEFAULT_KV_BYTES),
   LONGSHORE_KV_DTYPE: z.enum(['bf16', 'f32']).default('bf16'),
-  LONGSHORE_CODEC: z.enum(['auto', 'raw', 'lossless', 'int8']).default('auto'),
+  LONGSHORE_CODEC: z.enum(['auto', 'raw', 'lossless', 'int8', 'int4']).default('auto'),
   /** compete: load or compute, whichever is faster, block by block; always: load all that is stored (measurements). */
   LONGSHORE_RESTORE: z.enum(['compete', 'always']).default('compete'),
   LONGSHORE_MAX_BATCH_TOKENS: whole(16, 65536).default(512),
@@ -71,7 +71,7 @@ export interface WorkerConfig {
   kvBytes: number;
   kvDtype: 'bf16' | 'f32';
   /** `auto`: the model's by kv/domain/codec-policy.ts. */
-  codec: 'auto' | 'raw' | 'lossless' | 'int8';
+  codec: 'auto' | 'raw' | 'lossless' | 'int8' | 'int4';
   restorePolicy: 'compete' | 'always';
   maxBatchTokens: number;
   maxRunning: number;

@@ -14,7 +14,7 @@ const FLAG_SEALED = 1;
 const FLAG_PARTIAL = 2;
 
 export const KV_DTYPE_ID = { bf16: 1, f32: 2 } as const;
-export const CODEC_ID = { raw: 1, int8: 2, lossless: 3 } as const;
+export const CODEC_ID = { raw: 1, int8: 2, lossless: 3, int4: 4 } as const;
 export type KvDtype = keyof typeof KV_DTYPE_ID;
 export type Codec = keyof typeof CODEC_ID;
 

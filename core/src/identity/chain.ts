@@ -16,7 +16,7 @@ export interface CacheIdentity {
   /** "sha256:…" of the tokenizer. */
   tokenizer: string;
   kvDtype: 'bf16' | 'f32';
-  codec: 'raw' | 'int8' | 'lossless';
+  codec: 'raw' | 'int8' | 'lossless' | 'int4';
   codecParameter: number;
   /** The attention policy and its parameters; `{"prefill":"dense"}` for dense. */
   policy: CanonicalValue;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/kv/int4.h"
 #include "engine/kv/little_endian.h"
 #include "engine/kv/lossless.h"
 
@@ -12,27 +13,32 @@ namespace {
 
 constexpr size_t kLengthBytes = 4;
 
-constexpr std::pair<std::string_view, KvCodec> kNames[] = {{"raw", KvCodec::kRaw}, {"int8", KvCodec::kInt8}, {"lossless", KvCodec::kLossless}};
+constexpr std::pair<std::string_view, KvCodec> kNames[] = {{"raw", KvCodec::kRaw}, {"int8", KvCodec::kInt8}, {"lossless", KvCodec::kLossless}, {"int4", KvCodec::kInt4}};
 
 HalfShape HalfOf(const KvShape& shape, uint32_t tokens) { return {shape.kv_heads, tokens, shape.head_dim, static_cast<uint32_t>(shape.element_bytes())}; }
 
 const CodecRows& RowsOf(const CodecKernels& kernels, KvDtype dtype) { return dtype == KvDtype::kF32 ? kernels.f32 : kernels.bf16; }
 
-size_t EncodeHalves(const KvShape& shape, uint32_t tokens, std::span<const uint8_t> raw, std::span<uint8_t> out, std::span<uint8_t> scratch, const CodecKernels& kernels) {
+size_t EncodeHalves(KvCodec codec, const KvShape& shape, uint32_t tokens, std::span<const uint8_t> raw, std::span<uint8_t> out, std::span<uint8_t> scratch, const CodecKernels& kernels) {
   const HalfShape half = HalfOf(shape, tokens);
   size_t at = kLengthBytes;
-  for (const size_t from : {size_t{0}, half.raw_bytes()}) {
-    at += EncodeLossless(half, raw.subspan(from, half.raw_bytes()), out.subspan(at), scratch, kernels, RowsOf(kernels, shape.dtype));
+  const CodecRows& rows = RowsOf(kernels, shape.dtype);
+  for (const bool keys : {true, false}) {
+    const auto source = raw.subspan(keys ? 0 : half.raw_bytes(), half.raw_bytes());
+    at += codec == KvCodec::kInt4 ? EncodeInt4(half, keys, source, out.subspan(at), scratch, kernels, rows)
+                                  : EncodeLossless(half, source, out.subspan(at), scratch, kernels, rows);
   }
   StoreU32(out.data(), static_cast<uint32_t>(at - kLengthBytes));
   return at;
 }
 
-bool DecodeHalves(const KvShape& shape, uint32_t tokens, std::span<const uint8_t> in, std::span<uint8_t> raw, std::span<uint8_t> scratch, const CodecKernels& kernels) {
+bool DecodeHalves(KvCodec codec, const KvShape& shape, uint32_t tokens, std::span<const uint8_t> in, std::span<uint8_t> raw, std::span<uint8_t> scratch, const CodecKernels& kernels) {
   const HalfShape half = HalfOf(shape, tokens);
   in = in.subspan(kLengthBytes);
-  for (const size_t to : {size_t{0}, half.raw_bytes()}) {
-    const size_t read = DecodeLossless(half, in, raw.subspan(to, half.raw_bytes()), scratch, kernels, RowsOf(kernels, shape.dtype));
+  const CodecRows& rows = RowsOf(kernels, shape.dtype);
+  for (const bool keys : {true, false}) {
+    const auto target = raw.subspan(keys ? 0 : half.raw_bytes(), half.raw_bytes());
+    const size_t read = codec == KvCodec::kInt4 ? DecodeInt4(half, keys, in, target, scratch, kernels, rows) : DecodeLossless(half, in, target, scratch, kernels, rows);
     if (read == 0) return false;
     in = in.subspan(read);
   }
@@ -60,13 +66,16 @@ size_t MostBlockBytes(KvCodec codec, const KvShape& shape, uint32_t tokens) {
   switch (codec) {
     case KvCodec::kRaw: return shape.RawBytes(tokens);
     case KvCodec::kInt8: return shape.kv_heads * (2 * values + sizeof(float) * (size_t{shape.head_dim} + tokens));
-    case KvCodec::kLossless: return kLengthBytes + 2 * MostLosslessBytes(HalfOf(shape, tokens));
+    case KvCodec::kLossless:
+    case KvCodec::kInt4: return kLengthBytes + 2 * MostLosslessBytes(HalfOf(shape, tokens));
   }
   return 0;
 }
 
 size_t LeastBlockBytes(KvCodec codec, const KvShape& shape, uint32_t tokens) {
-  if (codec == KvCodec::kLossless) return kLengthBytes + 2 * LeastLosslessBytes(HalfOf(shape, tokens));
+  const HalfShape half = HalfOf(shape, tokens);
+  if (codec == KvCodec::kLossless) return kLengthBytes + 2 * LeastLosslessBytes(half);
+  if (codec == KvCodec::kInt4) return kLengthBytes + LeastInt4Bytes(half, true) + LeastInt4Bytes(half, false);
   return MostBlockBytes(codec, shape, tokens);
 }
 
@@ -79,7 +88,7 @@ size_t BlockBytesAt(KvCodec codec, const KvShape& shape, uint32_t tokens, std::s
 }
 
 size_t CodecScratchBytes(KvCodec codec, const KvShape& shape) {
-  return HasFixedSize(codec) ? 0 : LosslessScratchBytes(HalfOf(shape, kBlockTokens));
+  return HasFixedSize(codec) ? 0 : HalfScratch::Bytes(HalfOf(shape, kBlockTokens));
 }
 
 size_t EncodeBlock(KvCodec codec, const KvShape& shape, uint32_t tokens, std::span<const uint8_t> raw, std::span<uint8_t> encoded,
@@ -89,7 +98,8 @@ size_t EncodeBlock(KvCodec codec, const KvShape& shape, uint32_t tokens, std::sp
   switch (codec) {
     case KvCodec::kRaw: std::memcpy(encoded.data(), raw.data(), raw.size()); break;
     case KvCodec::kInt8: RowsOf(kernels, shape.dtype).encode_int8(shape.kv_heads, tokens, shape.head_dim, raw.data(), encoded.data()); break;
-    case KvCodec::kLossless: return EncodeHalves(shape, tokens, raw, encoded, scratch, kernels);
+    case KvCodec::kLossless:
+    case KvCodec::kInt4: return EncodeHalves(codec, shape, tokens, raw, encoded, scratch, kernels);
   }
   return MostBlockBytes(codec, shape, tokens);
 }
@@ -102,7 +112,8 @@ bool DecodeBlock(KvCodec codec, const KvShape& shape, uint32_t tokens, std::span
   switch (codec) {
     case KvCodec::kRaw: std::memcpy(raw.data(), encoded.data(), raw.size()); break;
     case KvCodec::kInt8: RowsOf(kernels, shape.dtype).decode_int8(shape.kv_heads, tokens, shape.head_dim, encoded.data(), raw.data()); break;
-    case KvCodec::kLossless: return DecodeHalves(shape, tokens, encoded, raw, scratch, kernels);
+    case KvCodec::kLossless:
+    case KvCodec::kInt4: return DecodeHalves(codec, shape, tokens, encoded, raw, scratch, kernels);
   }
   return true;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <cstring>
 
 #include "engine/kv/huffman_lengths.h"
 #include "engine/kv/little_endian.h"
@@ -28,15 +29,18 @@ std::array<uint32_t, kHuffmanMaxBits + 1> FirstCodes(const std::array<uint8_t, 2
 }
 
 std::array<uint32_t, 256> Histogram(std::span<const uint8_t> symbols) {
-  // Four tables: equal neighbours would wait for each other's store.
-  uint32_t parts[4][256] = {};
+  // Eight tables: an increment that finds its counter in a store that is still under way waits for it.
+  uint32_t parts[8][256] = {};
   size_t i = 0;
-  for (; i + 4 <= symbols.size(); i += 4) {
-    for (size_t k = 0; k < 4; k++) parts[k][symbols[i + k]]++;
+  for (; i + 8 <= symbols.size(); i += 8) {
+    const uint64_t eight = LoadU64(symbols.data() + i);
+    for (size_t k = 0; k < 8; k++) parts[k][eight >> (8 * k) & 255]++;
   }
   for (; i < symbols.size(); i++) parts[0][symbols[i]]++;
-  std::array<uint32_t, 256> counts;
-  for (size_t s = 0; s < 256; s++) counts[s] = parts[0][s] + parts[1][s] + parts[2][s] + parts[3][s];
+  std::array<uint32_t, 256> counts{};
+  for (const auto& part : parts) {
+    for (size_t s = 0; s < 256; s++) counts[s] += part[s];
+  }
   return counts;
 }
 
@@ -46,33 +50,46 @@ std::span<const uint8_t> Segment(std::span<const uint8_t> symbols, size_t stream
   return symbols.subspan(begin, std::min(m, symbols.size() - begin));
 }
 
-// Writes one stream; `out` has room for 8 bytes more than the stream needs. codes[s] = reversed code | length << 16.
-size_t EncodeStream(std::span<const uint8_t> symbols, const uint32_t* codes, uint8_t* out) {
-  uint8_t* const start = out;
+// One stream being written. codes[s] = reversed code | length << 16.
+struct StreamWriter {
+  uint8_t* out;
   uint64_t word = 0;
   uint32_t bits = 0;  // below 8 after each flush
-  const auto put = [&](uint8_t symbol) {
-    const uint32_t code = codes[symbol];
+
+  void Put(uint32_t code) {
     word |= uint64_t{code & 0xffff} << bits;
     bits += code >> 16;
-  };
-  const auto flush = [&] {
+  }
+  void Flush() {
     StoreU64(out, word);
     out += bits >> 3;
     word >>= bits & ~7u;
     bits &= 7;
-  };
-  size_t i = 0;
-  for (; i + 4 <= symbols.size(); i += 4) {
-    for (size_t k = 0; k < 4; k++) put(symbols[i + k]);
-    flush();
   }
-  for (; i < symbols.size(); i++) {
-    put(symbols[i]);
-    flush();
+  void PutRest(std::span<const uint8_t> symbols, const uint32_t* codes) {
+    for (const uint8_t symbol : symbols) {
+      Put(codes[symbol]);
+      Flush();
+    }
+    if (bits > 0) *out++ = static_cast<uint8_t>(word);
   }
-  if (bits > 0) *out++ = static_cast<uint8_t>(word);
-  return static_cast<size_t>(out - start);
+};
+
+// Writes two streams side by side: each waits for its own last shift only. Both outputs have HuffmanStreamBound bytes of room; the ends.
+std::array<uint8_t*, 2> EncodeTwo(std::span<const uint8_t> a, std::span<const uint8_t> b, const uint32_t* codes, uint8_t* out_a, uint8_t* out_b) {
+  StreamWriter first{out_a}, second{out_b};
+  const size_t together = std::min(a.size(), b.size()) / 4 * 4;
+  for (size_t i = 0; i < together; i += 4) {
+    for (size_t k = 0; k < 4; k++) {
+      first.Put(codes[a[i + k]]);
+      second.Put(codes[b[i + k]]);
+    }
+    first.Flush();
+    second.Flush();
+  }
+  first.PutRest(a.subspan(together), codes);
+  second.PutRest(b.subspan(together), codes);
+  return {first.out, second.out};
 }
 
 bool ReadLengths(const uint8_t* in, std::array<uint8_t, 256>* lengths) {
@@ -169,10 +186,16 @@ size_t HuffmanEncode(std::span<const uint8_t> symbols, size_t limit, std::span<u
     codes[s] = length == 0 ? 0 : Reversed(next[length]++, length) | length << 16;
   }
   size_t at = kHuffmanHeaderBytes;
-  for (size_t s = 0; s < kHuffmanStreams; s++) {
-    const size_t size = EncodeStream(Segment(symbols, s), codes, out.data() + at);
-    StoreU32(out.data() + 128 + 4 * s, static_cast<uint32_t>(size));
-    at += size;
+  const size_t room = HuffmanStreamBound(symbols.size());
+  for (size_t s = 0; s < kHuffmanStreams; s += 2) {
+    uint8_t* const slots[] = {out.data() + kHuffmanHeaderBytes + s * room, out.data() + kHuffmanHeaderBytes + (s + 1) * room};
+    const auto ends = EncodeTwo(Segment(symbols, s), Segment(symbols, s + 1), codes, slots[0], slots[1]);
+    for (size_t k = 0; k < 2; k++) {
+      const auto size = static_cast<size_t>(ends[k] - slots[k]);
+      StoreU32(out.data() + 128 + 4 * (s + k), static_cast<uint32_t>(size));
+      std::memmove(out.data() + at, slots[k], size);
+      at += size;
+    }
   }
   return at < limit ? at : 0;
 }

@@ -17,8 +17,11 @@ constexpr uint32_t kHuffmanMaxBits = 12;
 constexpr size_t kHuffmanStreams = 4;
 constexpr size_t kHuffmanHeaderBytes = 128 + 4 * kHuffmanStreams;
 
-// The most bytes that HuffmanEncode writes for `symbols` bytes, padding for whole words included.
-constexpr size_t HuffmanBound(size_t symbols) { return kHuffmanHeaderBytes + symbols * kHuffmanMaxBits / 8 + 16 * kHuffmanStreams; }
+// Room for the longest stream of `symbols` bytes, and for the whole words it is written in.
+constexpr size_t HuffmanStreamBound(size_t symbols) { return (symbols + kHuffmanStreams - 1) / kHuffmanStreams * kHuffmanMaxBits / 8 + 9; }
+
+// Room that HuffmanEncode needs for `symbols` bytes.
+constexpr size_t HuffmanBound(size_t symbols) { return kHuffmanHeaderBytes + kHuffmanStreams * HuffmanStreamBound(symbols); }
 
 // Bytes written; 0 when they would be `limit` or more (then out holds rubbish, never more than HuffmanBound bytes of it).
 // symbols: 1 to 2^31 of them.

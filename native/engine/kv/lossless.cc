@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <cstring>
 
-#include "engine/kv/huffman.h"
 #include "engine/kv/little_endian.h"
 
 namespace longshore {
 namespace {
 
-constexpr uint8_t kPlain = 0, kPlanes = 1;
+constexpr auto kPlain = static_cast<uint8_t>(HalfKind::kPlain), kPlanes = static_cast<uint8_t>(HalfKind::kPlanes);
 constexpr uint8_t kEscape = 15;
 
 // Where the parts of a half's planes lie after its first byte.
@@ -21,20 +20,6 @@ struct Layout {
     rest = bases + size_t{half.heads} * half.channels;
     low = rest + half.values();
     escapes = low + half.values() * (half.element_bytes - 2);
-  }
-};
-
-// Working memory, divided.
-struct Scratch {
-  uint8_t* steps;             // [values]
-  std::span<uint8_t> pairs;   // [(values + 1) / 2]
-  std::span<uint8_t> huffman;
-
-  Scratch(const HalfShape& half, std::span<uint8_t> bytes) {
-    const size_t n = half.values(), m = (n + 1) / 2;
-    steps = bytes.data();
-    pairs = bytes.subspan(n, m);
-    huffman = bytes.subspan(n + m, HuffmanBound(m));
   }
 };
 
@@ -61,11 +46,6 @@ size_t LeastLosslessBytes(const HalfShape& half) {
   return std::min(MostLosslessBytes(half), Layout(half).escapes + 4 + kHuffmanHeaderBytes);
 }
 
-size_t LosslessScratchBytes(const HalfShape& half) {
-  const size_t n = half.values(), m = (n + 1) / 2;
-  return n + m + HuffmanBound(m);
-}
-
 size_t EncodeLossless(const HalfShape& half, std::span<const uint8_t> raw, std::span<uint8_t> out, std::span<uint8_t> scratch_bytes,
                       const CodecKernels& kernels, const CodecRows& rows) {
   const auto plain = [&] {
@@ -74,26 +54,26 @@ size_t EncodeLossless(const HalfShape& half, std::span<const uint8_t> raw, std::
     return MostLosslessBytes(half);
   };
   const Layout at(half);
-  const Scratch scratch(half, scratch_bytes);
+  const HalfScratch scratch(half, scratch_bytes);
   if (at.escapes + 4 >= MostLosslessBytes(half)) return plain();
   const size_t values = half.head_values(), low_bytes = half.element_bytes - 2;
   for (uint32_t head = 0; head < half.heads; head++) {
     const uint8_t* const source = raw.data() + head * values * half.element_bytes;
     uint8_t* const bases = out.data() + at.bases + size_t{head} * half.channels;
     rows.largest_exponents(source, half.tokens, half.channels, bases);
-    rows.split(source, half.tokens, half.channels, bases, scratch.steps + head * values, out.data() + at.rest + head * values,
+    rows.split(source, half.tokens, half.channels, bases, scratch.nibbles + head * values, out.data() + at.rest + head * values,
                out.data() + at.low + head * values * low_bytes);
   }
   // Below here at least one byte must be left for the Huffman plane.
   size_t end = at.escapes + 4;
   bool fits = true;
-  ForEachEscape(scratch.steps, half.values(), [&](size_t i) {
+  ForEachEscape(scratch.nibbles, half.values(), [&](size_t i) {
     fits = end + 1 < MostLosslessBytes(half);
     if (fits) out[end++] = static_cast<uint8_t>((uint32_t{raw[(i + 1) * half.element_bytes - 1]} << 1 | raw[(i + 1) * half.element_bytes - 2] >> 7) & 255);
     return fits;
   });
   if (!fits) return plain();
-  kernels.pack_nibbles(scratch.steps, half.values(), scratch.pairs.data());
+  kernels.pack_nibbles(scratch.nibbles, half.values(), scratch.pairs.data());
   const size_t coded = HuffmanEncode(scratch.pairs, MostLosslessBytes(half) - end, scratch.huffman);
   if (coded == 0) return plain();
   out[0] = kPlanes;
@@ -114,18 +94,18 @@ size_t DecodeLossless(const HalfShape& half, std::span<const uint8_t> in, std::s
   if (in[0] != kPlanes || in.size() < at.escapes + 4) return 0;
   const size_t escapes = LoadU32(in.data() + at.escapes), coded_at = at.escapes + 4 + escapes;
   if (coded_at > in.size()) return 0;
-  const Scratch scratch(half, scratch_bytes);
+  const HalfScratch scratch(half, scratch_bytes);
   const size_t coded = HuffmanDecode(in.subspan(coded_at), scratch.pairs);
   if (coded == 0) return 0;
-  kernels.unpack_nibbles(scratch.pairs.data(), half.values(), scratch.steps);
+  kernels.unpack_nibbles(scratch.pairs.data(), half.values(), scratch.nibbles);
   const size_t values = half.head_values(), low_bytes = half.element_bytes - 2;
   for (uint32_t head = 0; head < half.heads; head++) {
-    rows.merge(scratch.steps + head * values, in.data() + at.rest + head * values, in.data() + at.low + head * values * low_bytes, half.tokens,
+    rows.merge(scratch.nibbles + head * values, in.data() + at.rest + head * values, in.data() + at.low + head * values * low_bytes, half.tokens,
                half.channels, in.data() + at.bases + size_t{head} * half.channels, raw.data() + head * values * half.element_bytes);
   }
   size_t next = at.escapes + 4;
   bool enough = true;
-  ForEachEscape(scratch.steps, half.values(), [&](size_t i) {
+  ForEachEscape(scratch.nibbles, half.values(), [&](size_t i) {
     enough = next < coded_at;
     if (!enough) return false;
     uint8_t* const upper = UpperHalf(half, raw.data(), i);

@@ -9,23 +9,14 @@
 #include <span>
 
 #include "engine/kv/codec_rows.h"
+#include "engine/kv/half.h"
 
 namespace longshore {
 
-// [heads][tokens][channels] elements.
-struct HalfShape {
-  uint32_t heads = 0, tokens = 0, channels = 0, element_bytes = 0;
-
-  size_t head_values() const { return size_t{tokens} * channels; }
-  size_t values() const { return heads * head_values(); }
-  size_t raw_bytes() const { return values() * element_bytes; }
-};
-
 size_t MostLosslessBytes(const HalfShape& half);
 size_t LeastLosslessBytes(const HalfShape& half);
-size_t LosslessScratchBytes(const HalfShape& half);
 
-// raw: half.raw_bytes(); out: at least MostLosslessBytes. Returns the bytes written: what does not get smaller is stored as it is.
+// raw: half.raw_bytes(); out: at least MostLosslessBytes; scratch: HalfScratch::Bytes. Returns the bytes written: what does not get smaller is stored as it is.
 size_t EncodeLossless(const HalfShape& half, std::span<const uint8_t> raw, std::span<uint8_t> out, std::span<uint8_t> scratch,
                       const CodecKernels& kernels, const CodecRows& rows);
 
