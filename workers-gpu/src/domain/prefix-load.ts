@@ -16,6 +16,8 @@ export class PrefixLoad {
   readonly endToken: number;
   /** Tokens that the sequence may compute now although the load goes on. */
   allowance = 0;
+  /** Nothing more will come: what is missing is computed, up to the loaded blocks that are still ahead. */
+  ended = false;
   private readonly states: BlockState[];
 
   /** `tailEnd`: the tail's last token + 1; its block is `end`. */
@@ -63,6 +65,11 @@ export class PrefixLoad {
       assertInvariant(this.stateOf(block) === 'loading', `block ${block} was not being loaded`);
       this.states[block - this.first] = loaded ? 'loaded' : 'missing';
     }
+  }
+
+  /** Loaded blocks lie ahead of token `computed`. */
+  isAheadOf(computed: number): boolean {
+    return this.states.some((state, index) => state === 'loaded' && (this.first + index) * BLOCK_TOKENS >= computed);
   }
 
   get writing(): boolean {

@@ -79,6 +79,38 @@ test('a block that came broken is computed, those behind it are kept', () => {
   scheduler.checkIntegrity();
 });
 
+test('what came while a step ran is used after it, although the load had ended by then', () => {
+  const scheduler = build(20);
+  const one = loading('a', 1000, 7);
+  scheduler.submit(one, 1);
+  scheduler.admit(0);
+  one.load!.allowance = 256;
+  const { entries } = scheduler.plan(512);
+  assert.equal(scheduler.claim(one, 0, 7), 2);
+  scheduler.loaded(one, 2, 7, true);
+  scheduler.endLoad(one);
+  scheduler.checkIntegrity();
+  scheduler.commit(entries);
+  assert.deepEqual([one.phase, one.computed, one.cached, one.load], ['running', 896, 640, undefined]);
+  scheduler.checkIntegrity();
+});
+
+test('a gap that an ended load left is computed without being asked for, and only the gap', () => {
+  const scheduler = build(20);
+  const one = loading('a', 1000, 7);
+  scheduler.submit(one, 1);
+  scheduler.admit(0);
+  scheduler.claim(one, 2, 5);
+  scheduler.loaded(one, 2, 5, true);
+  scheduler.endLoad(one);
+  const { entries } = scheduler.plan(512);
+  assert.deepEqual([entries[0]!.start, entries[0]!.count], [0, 256]);
+  scheduler.commit(entries);
+  assert.deepEqual([one.phase, one.computed, one.cached], ['running', 640, 384]);
+  assert.equal(scheduler.plan(512).entries[0]!.count, 360, 'nothing holds the rest back');
+  scheduler.checkIntegrity();
+});
+
 test('what a load brought is found by the next prompt, and a load that ends gives the rest to compute', () => {
   const scheduler = build(20);
   const one = loading('a', 1000, 7);

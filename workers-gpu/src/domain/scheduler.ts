@@ -283,12 +283,16 @@ export class Scheduler {
     return this.passLoaded(sequence);
   }
 
-  /** Nothing more will be loaded: what is missing is computed, so a failed restore costs time and nothing else. */
+  /**
+   * Nothing more will be loaded: what is missing is computed, so a failed restore costs time and nothing else. What was loaded ahead of
+   * the computation (of a running step, or of a block that did not come) stays and is passed over when that gets there.
+   */
   endLoad(sequence: Sequence): void {
     const { load } = sequence;
     if (load === undefined) return;
     assertInvariant(!load.writing, `${sequence.id} is still being written`);
-    this.dropLoad(sequence);
+    load.ended = true;
+    if (!load.isAheadOf(sequence.computed)) this.dropLoad(sequence);
   }
 
   private dropLoad(sequence: Sequence): void {
@@ -303,7 +307,7 @@ export class Scheduler {
     const reach = load.reach(sequence.computed);
     sequence.cached += reach - sequence.computed;
     sequence.computed = reach;
-    if (reach >= load.endToken) this.dropLoad(sequence);
+    if (reach >= load.endToken || (load.ended && !load.isAheadOf(reach))) this.dropLoad(sequence);
     const start = sequence.registered;
     const end = this.registerComplete(sequence);
     return end > start ? { sequence, start, end } : undefined;

@@ -52,7 +52,7 @@ export class Sequence {
   computed = 0;
   /** Of these, tokens that nobody had to compute for this sequence since its admission. */
   cached = 0;
-  /** What a tier is bringing; only while restoring. */
+  /** What a tier is bringing, or brought ahead of what is computed; only while restoring. */
   load: PrefixLoad | undefined;
   /** Tokens up to here are being computed by the running step, or were by the last one. */
   stepEnd = 0;
@@ -88,7 +88,8 @@ export class Sequence {
   get runnable(): number {
     if (this.phase === 'running') return this.remaining;
     if (this.load === undefined) return 0;
-    return Math.min(this.load.gap(this.computed), this.load.allowance);
+    const gap = this.load.gap(this.computed);
+    return this.load.ended ? gap : Math.min(gap, this.load.allowance);
   }
 
   /** One token is missing and its successor is wanted. */

@@ -116,7 +116,7 @@ export class EngineLoop {
   private allowRaces(): boolean {
     let racing = false;
     for (const [{ load }, { job }] of this.entries) {
-      if (load === undefined) continue;
+      if (load === undefined || load.ended) continue;
       load.allowance = job.computeBesideRestore?.() ?? 0;
       racing = true;
     }
