@@ -138,6 +138,8 @@ export const kvObjects = pgTable(
     index('kv_objects_organization').on(table.organizationId),
     /** Least recently used first: what an organization over its quota gives up. */
     index('kv_objects_recency').on(table.organizationId, table.lastUsedAt).where(sql`state = 'ready'`),
+    /** The sweeper walks rows and bucket side by side, in the bucket's order. */
+    index('kv_objects_walk').on(sql`(key collate "C")`),
     index('kv_objects_reserved_parent').on(table.parentHash).where(sql`state = 'reserved'`),
   ],
 );

@@ -57,9 +57,14 @@ export interface Retired {
 export interface RetireOptions {
   /** Objects that someone is extending right now are kept too. */
   keepExtended?: boolean;
-  /** Retired as of this moment instead of now. */
-  retiredAt?: SQL;
 }
+
+/**
+ * When an object that is taken away now stopped being readable: at its expiry, if that is past. Nobody found it since, nobody is billed
+ * for the sweeper's delay, and every read that began before is as old as the expiry. Tails have no expiry of their own.
+ */
+export const stoppedAt = sql`case when state = 'ready' and session_id is null and not ${isPinned(sql`kv_objects.key`)}
+  then least(now(), greatest(expires_at, ready_at)) else now() end`;
 
 /**
  * Retires those of these objects that no living block outside of them needs and nobody pinned. The caller holds their locks, taken by
@@ -88,7 +93,7 @@ export async function retireLeafward(
         select parent from needs where child not in (select key from chosen)
         union select key from chosen where ${isPinned(sql`chosen.key`)}
         union select parent from needs join kept on needs.child = kept.key)
-      update ${kvObjects} set state = 'tombstone', retired_at = ${options.retiredAt ?? sql`now()`}, retired_reason = ${reason}
+      update ${kvObjects} set state = 'tombstone', retired_at = ${stoppedAt}, retired_reason = ${reason}
       where key in (select key from chosen) and key not in (select key from kept)
       returning key, stored_bytes::float8 as "storedBytes"`,
   );

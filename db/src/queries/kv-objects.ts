@@ -2,7 +2,15 @@ import { and, eq, inArray, isNotNull, sql } from 'drizzle-orm';
 import type { Database } from '../client.ts';
 import { kvBlocks, kvObjects, kvPins, organizations, sessions } from '../schema.ts';
 import { byteaArray, textArray } from './arrays.ts';
-import { type Executor, isPinned, lockObjects, type RetireReason, retireLeafward, rowsOf } from './kv-chain.ts';
+import {
+  type Executor,
+  isPinned,
+  lockObjects,
+  type RetireReason,
+  retireLeafward,
+  rowsOf,
+  stoppedAt,
+} from './kv-chain.ts';
 import { slideAncestors } from './kv-touch.ts';
 
 /**
@@ -230,7 +238,7 @@ export async function quarantineObject(
 ): Promise<boolean> {
   const rows = await db
     .update(kvObjects)
-    .set({ state: 'quarantined', retiredAt: sql`now()`, retiredReason: reason.slice(0, 500) })
+    .set({ state: 'quarantined', retiredAt: stoppedAt, retiredReason: reason.slice(0, 500) })
     .where(and(eq(kvObjects.key, key), eq(kvObjects.organizationId, organizationId), eq(kvObjects.state, 'ready')))
     .returning({ key: kvObjects.key });
   return rows.length > 0;

@@ -12,7 +12,7 @@ const olderThan = (column: typeof kvObjects.createdAt | typeof kvObjects.retired
   lt(column, sql`now() - ${seconds} * interval '1 second'`);
 
 /** Selects, locks, and retires what still fits `which`, so that an object that has just changed is left alone. */
-async function retire(db: Database, which: SQL, order: SQL, limit: number, reason: RetireReason, retiredAt?: SQL) {
+async function retire(db: Database, which: SQL, order: SQL, limit: number, reason: RetireReason) {
   return db.transaction(async (tx) => {
     const chosen = await rowsOf<{ key: string }>(
       tx,
@@ -28,7 +28,7 @@ async function retire(db: Database, which: SQL, order: SQL, limit: number, reaso
       sql`select key from ${kvObjects} where key = any(${textArray(locked)}) and ${which}`,
     );
     const keys = still.map((row) => row.key);
-    return (await retireLeafward(tx, keys, reason, { keepExtended: true, ...(retiredAt && { retiredAt }) })).length;
+    return (await retireLeafward(tx, keys, reason, { keepExtended: true })).length;
   });
 }
 
@@ -38,13 +38,10 @@ export async function retireAbandoned(db: Database, seconds: number, limit: numb
   return retire(db, which, sql`created_at`, limit, 'abandoned');
 }
 
-/**
- * Objects past their expiry, the deepest of a chain first. They are retired as of their expiry: nobody could find them since, and
- * nobody is billed for the sweeper's delay.
- */
+/** Objects past their expiry, the deepest of a chain first. */
 export async function retireExpired(db: Database, limit: number): Promise<number> {
   const which = sql`state = 'ready' and session_id is null and expires_at <= now() and not ${isPinned(sql`key`)}`;
-  return retire(db, which, sql`expires_at, first_token desc`, limit, 'expired', sql`greatest(expires_at, ready_at)`);
+  return retire(db, which, sql`expires_at, first_token desc`, limit, 'expired');
 }
 
 /**
@@ -162,6 +159,31 @@ export async function findUnknownKeys(db: Database, keys: readonly string[]): Pr
     .where(sql`${kvObjects.key} = any(${textArray(keys)})`);
   const known = new Set(rows.map((row) => row.key));
   return keys.filter((key) => !known.has(key));
+}
+
+export interface StoredKey {
+  key: string;
+  organizationId: string;
+}
+
+/**
+ * Keys of objects that have been ready for `seconds`, after `after` and up to `upTo` (undefined: no bound), in byte order: what the
+ * bucket must hold there.
+ */
+export async function findReadyKeys(
+  db: Database,
+  after: string | undefined,
+  upTo: string | undefined,
+  seconds: number,
+  limit: number,
+): Promise<StoredKey[]> {
+  return rowsOf(
+    db,
+    sql`select key, organization_id as "organizationId" from ${kvObjects}
+      where key collate "C" > ${after ?? ''} ${upTo === undefined ? sql`` : sql`and key collate "C" <= ${upTo}`}
+        and state = 'ready' and ready_at < now() - ${seconds} * interval '1 second'
+      order by key collate "C" limit ${limit}`,
+  );
 }
 
 /** Lease rows that ran out long ago; a live lease is never older than its ttl. */

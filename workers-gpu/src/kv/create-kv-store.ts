@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { BLOCK_TOKENS, type CacheIdentity, toHex } from '@longshore/core';
 import { BufferPool } from './buffer-pool.ts';
 import { Breaker } from './domain/breaker.ts';
@@ -57,6 +58,8 @@ export interface KvStoreOptions {
   onFault?: (fault: StoreFault) => void;
   /** Milliseconds: `now` only grows, `date` is the time of day. Default: this machine's. */
   clock?: { now: () => number; date: () => number };
+  /** For object keys and nonces; never the same bytes twice. Default: the operating system's. */
+  random?: (size: number) => Uint8Array;
 }
 
 const BREAKER_FAILURES = 4;
@@ -91,7 +94,13 @@ export function createKvStore(options: KvStoreOptions): KvStore {
   const directory = guarded(options.directory, databaseBreaker, 'database', now);
   const tenants = new TenantCache(guarded(options.keyRing, databaseBreaker, 'database', now), namespace, now);
   const buffers = new BufferPool(IDLE_BUFFER_BYTES);
-  const writer = new ObjectWriter(objects, directory, buffers, { namespace, shape, workerId, stats });
+  const writer = new ObjectWriter(objects, directory, buffers, {
+    namespace,
+    shape,
+    workerId,
+    stats,
+    random: options.random ?? randomBytes,
+  });
   const perObject = blocksPerObject(storedBlockBytes(shape, shape.codec));
   const transfer = {
     engine,

@@ -192,6 +192,8 @@ export interface SweepReport {
   deleted: number;
   /** Objects in the bucket that no row names. */
   orphanObjects: number;
+  /** Rows whose object is not in the bucket, now quarantined. */
+  lostObjects: number;
   /** True when a bound ended the run before everything was looked at. */
   more: boolean;
 }

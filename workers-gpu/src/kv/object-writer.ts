@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { formatId, toHex } from '@longshore/core';
 import type { NewKvBlock, Reservation } from '@longshore/db';
 import type { BufferPool } from './buffer-pool.ts';
@@ -45,12 +44,19 @@ export class ObjectWriter {
   private readonly shape: KvShape;
   private readonly workerId: string;
   private readonly stats: KvStoreStats;
+  private readonly random: (size: number) => Uint8Array;
 
   constructor(
     objects: TieredObjects,
     directory: BlockDirectory,
     buffers: BufferPool,
-    identity: { namespace: Uint8Array; shape: KvShape; workerId: string; stats: KvStoreStats },
+    identity: {
+      namespace: Uint8Array;
+      shape: KvShape;
+      workerId: string;
+      stats: KvStoreStats;
+      random: (size: number) => Uint8Array;
+    },
   ) {
     this.buffers = buffers;
     this.objects = objects;
@@ -59,6 +65,7 @@ export class ObjectWriter {
     this.shape = identity.shape;
     this.workerId = identity.workerId;
     this.stats = identity.stats;
+    this.random = identity.random;
   }
 
   /** Rejects with StoreError. */
@@ -70,11 +77,11 @@ export class ObjectWriter {
   async put(request: WriteRequest): Promise<PutObject> {
     const { tenant, content } = request;
     const { organizationId } = tenant;
-    const key = `${KEY_PREFIX}${organizationId}/${toHex(this.namespace.subarray(0, 8))}/${formatId('object', randomBytes(16))}`;
+    const key = `${KEY_PREFIX}${organizationId}/${toHex(this.namespace.subarray(0, 8))}/${formatId('object', this.random(16))}`;
     const sealed = sealObject(
       { ...content, namespace: this.namespace, shape: this.shape },
       tenant.current,
-      randomBytes(12),
+      this.random(12),
       (size) => this.buffers.take(size),
     );
     const storedBytes = sealed.bytes.length;

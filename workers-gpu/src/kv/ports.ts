@@ -15,6 +15,7 @@ import type {
   Reservation,
   RetireReason,
   SiblingBlock,
+  StoredKey,
 } from '@longshore/db';
 
 /**
@@ -162,6 +163,12 @@ export interface BlockDirectory {
   findDeletable(graceSeconds: number, limit: number): Promise<string[]>;
   deleteRows(keys: readonly string[]): Promise<void>;
   findUnknownKeys(keys: readonly string[]): Promise<string[]>;
+  findReadyKeys(
+    after: string | undefined,
+    upTo: string | undefined,
+    olderThanSeconds: number,
+    limit: number,
+  ): Promise<StoredKey[]>;
   deleteStaleLeases(limit: number): Promise<number>;
   foldMeter(keepHours: number, limit: number): Promise<number>;
 }

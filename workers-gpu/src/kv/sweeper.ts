@@ -1,8 +1,9 @@
+import type { StoredKey } from '@longshore/db';
 import { faultOf } from './fault.ts';
 import type { SweepReport } from './kv-store.ts';
 import { KEY_PREFIX } from './object-writer.ts';
 import { done, type Outcome, type StoreFault } from './outcome.ts';
-import type { BlockDirectory } from './ports.ts';
+import type { BlockDirectory, ObjectInfo } from './ports.ts';
 import type { TieredObjects } from './tiers/tiered-objects.ts';
 
 /** Seconds; each must be longer than the slowest honest publish or read. */
@@ -23,6 +24,9 @@ const CONCURRENT_DELETES = 8;
 /** Storage is metered to the microsecond for so long; then by the hour. */
 const METER_HOURS = 48;
 const METER_LIMIT = 20;
+
+/** Runs one part of a pass and puts its count into the report. */
+type Step = (name: Exclude<keyof SweepReport, 'more'> | undefined, run: () => Promise<number>) => Promise<void>;
 
 /**
  * Finds what crashes, expiry and deletes leave behind. Any number of workers may sweep at once: every step is idempotent and checks
@@ -63,10 +67,11 @@ export class Sweeper {
       expiredSessions: 0,
       deleted: 0,
       orphanObjects: 0,
+      lostObjects: 0,
       more: false,
     };
     let firstFault: StoreFault | undefined;
-    const step = async (name: Exclude<keyof SweepReport, 'more'> | undefined, run: () => Promise<number>) => {
+    const step: Step = async (name, run) => {
       try {
         const count = await run();
         if (name) report[name] = count;
@@ -83,7 +88,7 @@ export class Sweeper {
     await step('orphaned', () => directory.retireOrphans(ages.grace, LIMIT));
     await step('orphanTails', () => directory.retireOrphanTails(ages.orphan, LIMIT));
     await step('deleted', () => this.deleteRetired());
-    await step('orphanObjects', () => this.deleteOrphans());
+    await this.walk(step);
     await step(undefined, () => directory.deleteStaleLeases(LIMIT));
     await step(undefined, () => directory.foldMeter(METER_HOURS, METER_LIMIT));
     // Other workers delete objects too: their near copies here are found by asking.
@@ -97,13 +102,41 @@ export class Sweeper {
     return this.deleteBytes(keys, (gone) => this.directory.deleteRows(gone));
   }
 
-  private async deleteOrphans(): Promise<number> {
-    const page = await this.objects.list(KEY_PREFIX, this.cursor, LIMIT);
-    this.cursor = page.length < LIMIT ? undefined : page.at(-1)!.key;
-    const oldEnough = this.date() - 1000 * this.ages.orphan;
-    const keys = page.filter((info) => info.modifiedAt.getTime() <= oldEnough).map((info) => info.key);
-    const orphans = await this.directory.findUnknownKeys(keys);
-    return this.deleteBytes(orphans, async () => {});
+  /**
+   * One page of the walk that compares bucket and directory, both in the order of the keys. The next pass goes on behind it, whether or
+   * not this one met faults: the walk comes round.
+   */
+  private async walk(step: Step): Promise<void> {
+    const after = this.cursor;
+    let page: ObjectInfo[] | undefined;
+    await step(undefined, async () => {
+      page = await this.objects.list(KEY_PREFIX, after, LIMIT);
+      return 0;
+    });
+    if (!page) return;
+    const found = page;
+    let end = found.length < LIMIT ? undefined : found.at(-1)!.key;
+    await step('lostObjects', async () => {
+      const rows = await this.directory.findReadyKeys(after, end, this.ages.orphan, LIMIT);
+      if (rows.length === LIMIT) end = rows.at(-1)!.key;
+      return this.quarantineLost(rows, new Set(found.map((info) => info.key)));
+    });
+    await step('orphanObjects', async () => {
+      const oldEnough = this.date() - 1000 * this.ages.orphan;
+      const keys = found.filter((info) => info.modifiedAt.getTime() <= oldEnough).map((info) => info.key);
+      return this.deleteBytes(await this.directory.findUnknownKeys(keys), async () => {});
+    });
+    this.cursor = end;
+  }
+
+  /** Rows whose object the listing lacks, and that a second look does not find either: it may have been put meanwhile. */
+  private async quarantineLost(rows: readonly StoredKey[], listed: ReadonlySet<string>): Promise<number> {
+    let count = 0;
+    for (const { key, organizationId } of rows) {
+      if (listed.has(key) || (await this.objects.head(key)) !== undefined) continue;
+      if (await this.directory.quarantine(organizationId, key, 'its object is not in the bucket')) count++;
+    }
+    return count;
   }
 
   /**

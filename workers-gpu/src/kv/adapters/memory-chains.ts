@@ -48,6 +48,15 @@ export class MemoryChains {
     object.state = state;
   }
 
+  /** As of its expiry, if that is past: nobody found it since, and nobody is billed for it. */
+  takeAway(object: MemoryObject, state: 'quarantined' | 'tombstone', reason: string, now: number): void {
+    const { sessionId, pins, expiresAt, readyAt } = object;
+    const expires = object.state === 'ready' && sessionId === undefined && pins.size === 0;
+    object.retiredAt = expires ? Math.min(now, Math.max(expiresAt, readyAt)) : now;
+    object.retiredReason = reason;
+    this.setState(object, state, object.retiredAt);
+  }
+
   /** The block's row points to this object from now on. */
   point(block: NewKvBlock, object: MemoryObject): void {
     const name = toHex(block.hash);
@@ -105,7 +114,7 @@ export class MemoryChains {
     chosen: readonly MemoryObject[],
     reason: RetireReason,
     now: number,
-    options: { keepExtended?: boolean; retiredAt?: (object: MemoryObject) => number } = {},
+    options: { keepExtended?: boolean } = {},
   ): MemoryObject[] {
     const candidates = new Set(chosen.filter((object) => object.state !== 'tombstone'));
     const kept = new Set<MemoryObject>();
@@ -120,10 +129,7 @@ export class MemoryChains {
     }
     const retired = [...candidates].filter((object) => !kept.has(object));
     for (const object of retired) {
-      const at = options.retiredAt?.(object) ?? now;
-      this.setState(object, 'tombstone', at);
-      object.retiredAt = at;
-      object.retiredReason = reason;
+      this.takeAway(object, 'tombstone', reason, now);
     }
     return retired;
   }

@@ -137,12 +137,8 @@ export function createMemoryDirectory(options: MemoryDirectoryOptions): MemoryDi
     order: (a: MemoryObject, b: MemoryObject) => number,
     limit: number,
     reason: 'abandoned' | 'expired' | 'orphan_tail',
-    retiredAt?: (object: MemoryObject) => number,
   ): number {
-    return chains.retireLeafward(all(which, order, limit), reason, now(), {
-      keepExtended: true,
-      ...(retiredAt && { retiredAt }),
-    }).length;
+    return chains.retireLeafward(all(which, order, limit), reason, now(), { keepExtended: true }).length;
   }
 
   return {
@@ -155,7 +151,10 @@ export function createMemoryDirectory(options: MemoryDirectoryOptions): MemoryDi
     deleteOrganization(organizationId) {
       gone.add(organizationId);
       const own = chains.ofOrganization(organizationId);
-      for (const object of own) object.pins.clear();
+      for (const object of own) {
+        if (object.pins.size > 0) object.expiresAt = Math.max(object.expiresAt, now());
+        object.pins.clear();
+      }
       chains.retireLeafward(own, 'removed', now());
     },
     async findBlocks(organizationId, namespace, hashes) {
@@ -222,9 +221,7 @@ export function createMemoryDirectory(options: MemoryDirectoryOptions): MemoryDi
     async quarantine(organizationId, key, reason) {
       const object = objects.get(key);
       if (object?.organizationId !== organizationId || object.state !== 'ready') return false;
-      chains.setState(object, 'quarantined', now());
-      object.retiredAt = now();
-      object.retiredReason = reason;
+      chains.takeAway(object, 'quarantined', reason, now());
       return true;
     },
     async removeBlocks(organizationId, hashes) {
@@ -252,7 +249,6 @@ export function createMemoryDirectory(options: MemoryDirectoryOptions): MemoryDi
         (a, b) => a.expiresAt - b.expiresAt || b.firstToken - a.firstToken,
         limit,
         'expired',
-        (one) => Math.max(one.expiresAt, one.readyAt),
       ),
     async retireOrphans(seconds, limit) {
       const sick = all((one) => one.state === 'quarantined' && one.retiredAt <= now() - 1000 * seconds, byAge, limit);
@@ -297,6 +293,13 @@ export function createMemoryDirectory(options: MemoryDirectoryOptions): MemoryDi
       for (const object of keys.flatMap((key) => objects.get(key) ?? []))
         if (['tombstone', 'quarantined'].includes(object.state) && chains.livingChildren(object).length === 0)
           chains.drop(object);
+    },
+    async findReadyKeys(after, upTo, seconds, limit) {
+      const within = (one: MemoryObject) =>
+        (after === undefined || one.key > after) && (upTo === undefined || one.key <= upTo);
+      const due = (one: MemoryObject) => one.state === 'ready' && one.readyAt < now() - 1000 * seconds && within(one);
+      const byKey = (a: MemoryObject, b: MemoryObject) => (a.key < b.key ? -1 : 1);
+      return all(due, byKey, limit).map(({ key, organizationId }) => ({ key, organizationId }));
     },
     findUnknownKeys: async (keys) => keys.filter((key) => !objects.has(key)),
     foldMeter: async (keepHours, limit) => ledger.fold(now() - 3_600_000 * keepHours, limit),

@@ -1,7 +1,7 @@
 import { type ObjectInfo, type ObjectStore, type ReadOptions, StoreError } from '../ports.ts';
 
 /** Objects in this process's memory: the oracle of the contract suite, and a store for tests. Not bounded, not shared. */
-export function createMemoryObjectStore(): ObjectStore & {
+export function createMemoryObjectStore(date: () => Date = () => new Date()): ObjectStore & {
   objects: Map<string, { bytes: Uint8Array; modifiedAt: Date }>;
 } {
   const objects = new Map<string, { bytes: Uint8Array; modifiedAt: Date }>();
@@ -13,7 +13,7 @@ export function createMemoryObjectStore(): ObjectStore & {
     objects,
     tier: 'host',
     async put(key, body) {
-      objects.set(key, { bytes: new Uint8Array(body), modifiedAt: new Date() });
+      objects.set(key, { bytes: new Uint8Array(body), modifiedAt: date() });
     },
     async head(key) {
       return infoOf(key);

@@ -1,0 +1,1 @@
+CREATE INDEX "kv_objects_walk" ON "kv_objects" USING btree ((key collate "C"));
