@@ -142,6 +142,7 @@ export class Day {
     else await this.serve(worker, tenant.value, prompt, lane * LANE_BLOCKS);
     if (killed && world.workers[index] === worker) {
       report.workersKilled++;
+      report.evictedObjects += worker.store.stats().evictedObjects;
       world.startWorker(index);
     }
   }
