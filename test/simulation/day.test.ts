@@ -4,13 +4,15 @@ import { Day } from './day.ts';
 
 /** `npm run simulate` is the whole day; these are short ones with the same checks inside. */
 const short = (seed: number) =>
-  new Day({ seed, hours: 5, organizations: 24, requestsPerHour: 6, quotaBytes: 60_000 }).run();
+  new Day({ seed, hours: 5, organizations: 24, requestsPerHour: 6, quotaBytes: 60_000, tierBytes: 200_000 }).run();
 
 test('over five simulated hours budgets hold, pins hold, chains are whole, nothing is left over, and every bill is the integral of what was held', async () => {
   const report = await short(11);
   for (const name of [
     'blocksRestored',
     'evictedObjects',
+    'tierHits',
+    'tierEvictions',
     'workersKilled',
     'objectsLost',
     'removals',

@@ -14,6 +14,7 @@ export interface DayOptions {
   requestsPerHour: number;
   workers?: number;
   quotaBytes?: number;
+  tierBytes?: number;
 }
 
 export interface DayReport {
@@ -33,6 +34,10 @@ export interface DayReport {
   pinnedBlocksChecked: number;
   /** Over all organizations and moments: held bytes as a share of the quota. */
   largestQuotaShare: number;
+  /** The same of the workers' host tiers; and what these served, and evicted. */
+  largestTierShare: number;
+  tierHits: number;
+  tierEvictions: number;
   /** What a bill of the whole day says, and what an accountant who looked at the objects says. */
   byteSecondsBilled: number;
   byteSecondsHeld: number;
@@ -83,6 +88,9 @@ export class Day {
     pins: 0,
     pinnedBlocksChecked: 0,
     largestQuotaShare: 0,
+    largestTierShare: 0,
+    tierHits: 0,
+    tierEvictions: 0,
     byteSecondsBilled: 0,
     byteSecondsHeld: 0,
     objectsAtTheEnd: 0,
@@ -91,8 +99,8 @@ export class Day {
 
   constructor(options: DayOptions) {
     this.options = options;
-    const { seed, organizations, workers = 4, quotaBytes = 100_000 } = options;
-    this.world = new World({ seed, organizations, workers, quotaBytes });
+    const { seed, organizations, workers = 4, quotaBytes = 100_000, tierBytes = 1_000_000 } = options;
+    this.world = new World({ seed, organizations, workers, quotaBytes, tierBytes });
     this.traffic = new Traffic(this.world.draw);
     this.accountant = new Accountant(this.world.directory.chains);
   }
@@ -142,7 +150,7 @@ export class Day {
     else await this.serve(worker, tenant.value, prompt, lane * LANE_BLOCKS);
     if (killed && world.workers[index] === worker) {
       report.workersKilled++;
-      report.evictedObjects += worker.store.stats().evictedObjects;
+      this.count(worker);
       world.startWorker(index);
     }
   }
@@ -278,12 +286,25 @@ export class Day {
       if (share > this.report.largestQuotaShare) this.report.largestQuotaShare = share;
     }
     assert.ok(this.report.largestQuotaShare <= 1, 'no organization holds more than its quota');
+    for (const { tier } of this.world.workers) {
+      const { bytes, budgetBytes } = tier.stats();
+      if (bytes / budgetBytes > this.report.largestTierShare) this.report.largestTierShare = bytes / budgetBytes;
+    }
+    assert.ok(this.report.largestTierShare <= 1, 'no host tier holds more than its budget');
+  }
+
+  private count(worker: SimulatedWorker): void {
+    const { hits, evictions } = worker.tier.stats();
+    this.report.evictedObjects += worker.store.stats().evictedObjects;
+    this.report.tierHits += hits;
+    this.report.tierEvictions += evictions;
   }
 
   /** Everything that must hold at any moment and takes a look at every object. */
   private async check(): Promise<void> {
     const { directory, objects, workers, quotaBytes } = this.world;
     assert.deepEqual(directory.chains.faults(), []);
+    for (const { tier } of workers) tier.checkIntegrity();
     const held = new Map<string, number>();
     for (const object of directory.chains.objects.values())
       if (object.state === 'reserved' || object.state === 'ready')
@@ -339,6 +360,12 @@ export class Day {
       [],
       'no object is left that no row names',
     );
+    for (const { tier } of world.workers)
+      assert.deepEqual(
+        tier.keys(undefined, 100_000).filter((key) => !known.has(key)),
+        [],
+        'no tier keeps what the directory let go',
+      );
     for (const organizationId of this.deleted)
       assert.deepEqual(
         [...objects.objects.keys()].filter((key) => key.startsWith(`kv/${organizationId}/`)),
@@ -352,7 +379,7 @@ export class Day {
       report.byteSecondsHeld += heldFor;
     }
     report.objectsAtTheEnd = rows.length;
-    for (const worker of world.workers) report.evictedObjects += worker.store.stats().evictedObjects;
+    for (const worker of world.workers) this.count(worker);
     report.digest = toHex(
       createHash('sha256')
         .update(JSON.stringify([report, rows.map((row) => [row.key, row.storedBytes, row.expiresAt])]))

@@ -5,8 +5,10 @@ import { createMemoryDirectory } from '../../workers-gpu/src/kv/adapters/memory-
 import { createMemoryObjectStore } from '../../workers-gpu/src/kv/adapters/memory-object-store.ts';
 import { createKvStore } from '../../workers-gpu/src/kv/create-kv-store.ts';
 import type { KvShape, KvStore } from '../../workers-gpu/src/kv/index.ts';
+import type { Tier } from '../../workers-gpu/src/kv/ports.ts';
 import { createFakeEngine, type FakeEngine } from '../../workers-gpu/src/kv/testing/fake-engine.ts';
 import { type FaultPlan, faultPlan, faulty } from '../../workers-gpu/src/kv/testing/faulty.ts';
+import { createHostTier } from '../../workers-gpu/src/kv/tiers/host-tier.ts';
 
 /** 2 KiB a block, so that a day of an organization fits in memory; everything else is as large as it is. */
 export const SHAPE: KvShape = { layers: 1, kvHeads: 1, headDim: 4, kvDtype: 'bf16', codec: 'raw' };
@@ -29,6 +31,8 @@ export interface SimulatedWorker {
   engine: FakeEngine;
   /** Its calls to the object store and the directory; setting failAt kills it there. */
   plan: FaultPlan;
+  /** In its memory. */
+  tier: Tier;
 }
 
 export interface WorldOptions {
@@ -36,6 +40,8 @@ export interface WorldOptions {
   organizations: number;
   workers: number;
   quotaBytes: number;
+  /** Of each worker's host tier. */
+  tierBytes: number;
 }
 
 /** Real publishers, restorers and sweepers over a directory and a bucket in memory, all under one clock that stands still by itself. */
@@ -48,12 +54,14 @@ export class World {
   readonly organizations: string[];
   readonly workers: SimulatedWorker[] = [];
   readonly quotaBytes: number;
+  private readonly tierBytes: number;
   private readonly keys = new Map<string, OpenedDataKey>();
   private started = 0;
 
   constructor(options: WorldOptions) {
     this.draw = seededRandom(options.seed);
     this.quotaBytes = options.quotaBytes;
+    this.tierBytes = options.tierBytes;
     this.directory = createMemoryDirectory({ now: () => this.now, defaultQuotaBytes: options.quotaBytes });
     this.organizations = Array.from({ length: options.organizations }, (_, index) => `org_${index}`);
     for (const organizationId of this.organizations)
@@ -75,7 +83,9 @@ export class World {
     const name = `worker-${index}.${this.started++}`;
     const engine = createFakeEngine(SHAPE);
     const plan = faultPlan(undefined, 'dead');
+    const tier = createHostTier({ budgetBytes: this.tierBytes, ttlMs: 1000 * TTL_SECONDS, now: () => this.now });
     const store = createKvStore({
+      tiers: [tier],
       engine,
       objects: faulty(this.objects, plan),
       directory: faulty(this.directory, plan),
@@ -90,7 +100,7 @@ export class World {
       clock: { now: () => this.now, date: () => this.now },
       random: (size) => this.random(size),
     });
-    const worker = { name, store, engine, plan };
+    const worker = { name, store, engine, plan, tier };
     this.workers[index] = worker;
     return worker;
   }

@@ -169,6 +169,7 @@ export function createMemoryDirectory(options: MemoryDirectoryOptions): MemoryDi
             objectKey: object.key,
             indexInObject: blockIndex - first,
             state: object.state,
+            retiredReason: object.retiredReason || null,
             expired: isExpired(object),
             objectFirstToken: object.firstToken,
             objectTokenCount: object.tokenCount,
