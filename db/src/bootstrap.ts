@@ -1,6 +1,7 @@
 import { displayApiKey, formatApiKey, formatId, hashApiKey, type IdKind } from '@longshore/core';
 import { eq, sql } from 'drizzle-orm';
 import type { Database } from './client.ts';
+import type { MasterKeyOrBytes } from './master-key.ts';
 import { insertDataKey } from './queries/data-keys.ts';
 import { apiKeys, organizations, projects, users } from './schema.ts';
 
@@ -11,7 +12,7 @@ export interface BootstrapOptions {
   organization: string;
   /** Unique over the platform: an organization with this owner is found, not made again. */
   ownerEmail: string;
-  masterKey: Uint8Array<ArrayBuffer>;
+  masterKey: MasterKeyOrBytes;
   project?: string;
   apiKeyName?: string;
   scopes?: readonly string[];

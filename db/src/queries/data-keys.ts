@@ -1,7 +1,7 @@
 import { toHex } from '@longshore/core';
 import { desc, eq } from 'drizzle-orm';
 import type { Database } from '../client.ts';
-import { unwrapSecret, wrapSecret } from '../key-wrap.ts';
+import { asMasterKey, type MasterKeyOrBytes } from '../master-key.ts';
 import { dataKeys } from '../schema.ts';
 
 /** One unwrapped row of data_keys. Secrets: never logged. */
@@ -10,28 +10,29 @@ export interface OpenedDataKey {
   id: Uint8Array<ArrayBuffer>;
   /** AES-256 key that seals the organization's objects. */
   dataKey: Uint8Array<ArrayBuffer>;
-  /** Roots the organization's hash chains; a rotation carries it over. */
+  /** Roots the organization's hash chains. */
   chainSecret: Uint8Array<ArrayBuffer>;
   retired: boolean;
 }
 
-const contextOf = (what: 'data-key' | 'chain-secret', organizationId: string, id: Uint8Array) =>
+export const contextOf = (what: 'data-key' | 'chain-secret', organizationId: string, id: Uint8Array) =>
   `${what}:${organizationId}:${toHex(id)}`;
 
 /** Adds an organization's new current key. `chainSecret` absent: a new chain, for a new organization. */
 export async function insertDataKey(
   db: Pick<Database, 'insert'>,
-  masterKey: Uint8Array<ArrayBuffer>,
+  masterKey: MasterKeyOrBytes,
   organizationId: string,
   chainSecret: Uint8Array<ArrayBuffer> = crypto.getRandomValues(new Uint8Array(32)),
 ): Promise<OpenedDataKey> {
   const id = crypto.getRandomValues(new Uint8Array(16));
   const dataKey = crypto.getRandomValues(new Uint8Array(32));
+  const master = asMasterKey(masterKey);
   await db.insert(dataKeys).values({
     id,
     organizationId,
-    wrappedDataKey: await wrapSecret(masterKey, dataKey, contextOf('data-key', organizationId, id)),
-    wrappedChainSecret: await wrapSecret(masterKey, chainSecret, contextOf('chain-secret', organizationId, id)),
+    wrappedDataKey: await master.wrap(dataKey, contextOf('data-key', organizationId, id)),
+    wrappedChainSecret: await master.wrap(chainSecret, contextOf('chain-secret', organizationId, id)),
   });
   return { id, dataKey, chainSecret, retired: false };
 }
@@ -39,7 +40,7 @@ export async function insertDataKey(
 /** All of an organization's keys, newest first; empty for an unknown organization. Throws when the master key is wrong. */
 export async function loadDataKeys(
   db: Pick<Database, 'select'>,
-  masterKey: Uint8Array<ArrayBuffer>,
+  masterKey: MasterKeyOrBytes,
   organizationId: string,
 ): Promise<OpenedDataKey[]> {
   const rows = await db
@@ -48,15 +49,12 @@ export async function loadDataKeys(
     .where(eq(dataKeys.organizationId, organizationId))
     .orderBy(desc(dataKeys.createdAt), desc(dataKeys.id))
     .limit(64);
+  const master = asMasterKey(masterKey);
   return Promise.all(
     rows.map(async (row) => ({
       id: new Uint8Array(row.id),
-      dataKey: await unwrapSecret(masterKey, row.wrappedDataKey, contextOf('data-key', organizationId, row.id)),
-      chainSecret: await unwrapSecret(
-        masterKey,
-        row.wrappedChainSecret,
-        contextOf('chain-secret', organizationId, row.id),
-      ),
+      dataKey: await master.unwrap(row.wrappedDataKey, contextOf('data-key', organizationId, row.id)),
+      chainSecret: await master.unwrap(row.wrappedChainSecret, contextOf('chain-secret', organizationId, row.id)),
       retired: row.retiredAt !== null,
     })),
   );

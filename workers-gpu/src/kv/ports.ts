@@ -171,6 +171,8 @@ export interface BlockDirectory {
   ): Promise<StoredKey[]>;
   deleteStaleLeases(limit: number): Promise<number>;
   foldMeter(keepHours: number, limit: number): Promise<number>;
+  /** Keys that nothing is sealed with any more. */
+  destroyRetiredKeys(limit: number): Promise<number>;
 }
 
 /** What explains misses; see db/src/queries/kv-diagnosis.ts. Rejects with StoreError only. */

@@ -90,6 +90,7 @@ export class Sweeper {
     await step('deleted', () => this.deleteRetired());
     await this.walk(step);
     await step(undefined, () => directory.deleteStaleLeases(LIMIT));
+    await step(undefined, () => directory.destroyRetiredKeys(LIMIT));
     await step(undefined, () => directory.foldMeter(METER_HOURS, METER_LIMIT));
     // Other workers delete objects too: their near copies here are found by asking.
     await step(undefined, () => this.objects.reconcile((keys) => directory.findUnknownKeys(keys)));

@@ -303,6 +303,8 @@ export function createMemoryDirectory(options: MemoryDirectoryOptions): MemoryDi
       return all(due, byKey, limit).map(({ key, organizationId }) => ({ key, organizationId }));
     },
     findUnknownKeys: async (keys) => keys.filter((key) => !objects.has(key)),
+    // Keys are not kept here: whoever gives the key ring destroys them.
+    destroyRetiredKeys: async () => 0,
     foldMeter: async (keepHours, limit) => ledger.fold(now() - 3_600_000 * keepHours, limit),
   };
 }

@@ -3,6 +3,7 @@ import {
   type Database,
   deleteObjectRows,
   deleteStaleLeases,
+  destroyRetiredKeys,
   expireSessions,
   findBlocks,
   findDeletable,
@@ -11,6 +12,7 @@ import {
   findUnknownKeys,
   foldMeter,
   loadDataKeys,
+  type MasterKeyOrBytes,
   markObjectReady,
   observeLease,
   pinChain,
@@ -63,11 +65,12 @@ export function createPostgresDirectory(db: Database, options: PostgresDirectory
     findReadyKeys: (after, upTo, seconds, limit) => within(findReadyKeys(db, after, upTo, seconds, limit)),
     findUnknownKeys: (keys) => within(findUnknownKeys(db, keys)),
     deleteStaleLeases: (limit) => within(deleteStaleLeases(db, limit)),
+    destroyRetiredKeys: (limit) => within(destroyRetiredKeys(db, limit)),
     foldMeter: (keepHours, limit) => within(foldMeter(db, keepHours, limit)),
   };
 }
 
 /** Organizations' keys from Postgres, unwrapped with the platform's master key. */
-export function createPostgresKeyRing(db: Database, masterKey: Uint8Array<ArrayBuffer>): KeyRing {
+export function createPostgresKeyRing(db: Database, masterKey: MasterKeyOrBytes): KeyRing {
   return { load: (organizationId) => within(loadDataKeys(db, masterKey, organizationId)) };
 }
