@@ -79,7 +79,10 @@ test('deletion wins against publishes that run meanwhile: nothing of the organiz
 
 test('after a rotation old chains are no longer found nor billed, new ones are, and a kept chain stays readable under both keys', async () => {
   const { organizationId, store, tenant, hashes } = await published(3);
-  assert.deepEqual(await rotateDataKeys(bench.client.db, MASTER_KEY, organizationId), { retiredObjects: 1, retiredKeys: 1 });
+  assert.deepEqual(await rotateDataKeys(bench.client.db, MASTER_KEY, organizationId), {
+    retiredObjects: 1,
+    retiredKeys: 1,
+  });
   assert.equal(unwrap(await store.lookup({ tenant, hashes })).blockCount, 0);
   assert.equal((await kvAccount(bench.client.db, organizationId)).heldBytes, 0);
 
@@ -94,7 +97,11 @@ test('after a rotation old chains are no longer found nor billed, new ones are, 
   const newest = await tenantOf(last.store, organizationId);
   assert.notDeepEqual(newest.current.id, renewed.current.id);
   const hit = unwrap(await last.store.lookup({ tenant: newest, hashes: chain }));
-  const run = await last.store.restoreRun({ tenant: newest, slices: hit.slices, physicalBlocks: Uint32Array.of(7, 8, 9) });
+  const run = await last.store.restoreRun({
+    tenant: newest,
+    slices: hit.slices,
+    physicalBlocks: Uint32Array.of(7, 8, 9),
+  });
   assert.deepEqual([run.blocks, run.fault], [3, undefined]);
 });
 
@@ -134,7 +141,9 @@ test('a row whose object is gone from the bucket is found by the walk, not only 
   const { organizationId, store } = await published(2);
   const [row] = await rowsOf(organizationId);
   await bench.objects.delete(row!.key);
-  await runSql(bench.database.url, `update kv_objects set ready_at = ready_at - interval '1 hour' where key = $1`, [row!.key]);
+  await runSql(bench.database.url, `update kv_objects set ready_at = ready_at - interval '1 hour' where key = $1`, [
+    row!.key,
+  ]);
   let lost = 0;
   for (let pass = 0; pass < 5; pass++) lost += unwrap(await store.sweep()).lostObjects;
   assert.equal(lost, 1);
