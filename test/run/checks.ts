@@ -73,16 +73,12 @@ export const CHECKS: Check[] = [
   single('dead code (knip)', bin('knip'), []),
   nodeTests('core, edge, infra (node:test)', ['test/*.test.ts', ...inWorkspaces('core', 'edge', 'infra')], 2),
   // Real engines and databases, with deadlines: one file at a time has the machine to itself.
-<<<<<<< HEAD
   nodeTests(
     'database, engine, worker, evaluation (node:test)',
     [...inWorkspaces('db', 'native', 'workers-gpu'), 'test/eval/*.test.ts'],
     1,
   ),
-=======
-  nodeTests('database, engine, worker (node:test)', inWorkspaces('db', 'native', 'workers-gpu'), 1),
   nodeTests('simulation (node:test)', ['test/simulation/**/*.test.ts'], 1),
->>>>>>> b6e81af (npm run simulate: the day as one command, and a short one in CI)
   nativeTests('engine (ctest)', 'build', []),
   nativeTests('engine under ASan and UBSan (ctest)', 'build/sanitized', ['--no-addon', '--sanitize']),
   nodeTests('end to end (real platform)', ['test/{e2e,harness,contract}/**/*.test.ts'], 1),

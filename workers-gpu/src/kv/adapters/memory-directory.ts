@@ -233,9 +233,9 @@ export function createMemoryDirectory(options: MemoryDirectoryOptions): MemoryDi
       return { objects: retired.length, kept: chosen.length - retired.length };
     },
     acquireLease: async (claim) => leases.acquire(claim),
-    renewLease: async (claim) => leases.renew(claim),
+    renewLease: async (claim, progress) => leases.renew(claim, progress),
     releaseLease: async (claim) => leases.release(claim),
-    observeLease: async (hash) => leases.observe(hash),
+    observeLease: async (organizationId, hashes, index) => leases.observe(organizationId, hashes, index),
     deleteStaleLeases: async (limit) => leases.deleteStale(limit),
     retireAbandoned: async (seconds, limit) =>
       retireWhere(

@@ -1,9 +1,14 @@
-import { toHex } from '@longshore/core';
-import type { LeaseClaim, LeaseHolder } from '@longshore/db';
+import { equalBytes, toHex } from '@longshore/core';
+import { LEASE_HASH_BYTES, type LeaseClaim, type LeaseHolder, type LeaseProgress } from '@longshore/db';
 
-/** Leases in this process's memory; `now` in milliseconds. */
+interface Row extends Omit<LeaseHolder, 'expiresInMs'> {
+  organizationId: string;
+  expiresAt: number;
+}
+
+/** Leases in this process's memory, with the rules of db/src/queries/leases.ts; `now` in milliseconds. */
 export class MemoryLeases {
-  private readonly rows = new Map<string, LeaseClaim & { expiresAt: number }>();
+  private readonly rows = new Map<string, Row>();
   private readonly now: () => number;
 
   constructor(now: () => number) {
@@ -11,26 +16,39 @@ export class MemoryLeases {
   }
 
   acquire(claim: LeaseClaim): 'acquired' | LeaseHolder {
-    const holder = this.observe(claim.hash);
+    const { hashes, firstBlock, organizationId, workerId, epoch, ttlMs } = claim;
+    const holder = this.observe(organizationId, hashes, firstBlock);
     if (holder) return holder;
-    this.rows.set(toHex(claim.hash), { ...claim, expiresAt: this.now() + claim.ttlMs });
+    const hash = hashes[firstBlock]!;
+    const chain = Buffer.concat(hashes.slice(firstBlock).map((one) => one.subarray(0, LEASE_HASH_BYTES)));
+    const progress = { computedBlocks: firstBlock, blockMs: undefined };
+    const expiresAt = this.now() + ttlMs;
+    this.rows.set(toHex(hash), { hash, workerId, epoch, organizationId, firstBlock, chain, ...progress, expiresAt });
     return 'acquired';
   }
 
-  renew(claim: LeaseClaim): boolean {
+  renew(claim: LeaseClaim, progress: LeaseProgress): boolean {
     const row = this.held(claim);
-    if (row) this.rows.set(toHex(claim.hash), { ...row, ...claim, expiresAt: this.now() + claim.ttlMs });
+    if (row) Object.assign(row, progress, { expiresAt: this.now() + claim.ttlMs });
     return row !== undefined;
   }
 
-  release(claim: Omit<LeaseClaim, 'ttlMs'>): void {
-    if (this.held(claim)) this.rows.delete(toHex(claim.hash));
+  release(claim: LeaseClaim): void {
+    const row = this.held(claim);
+    if (row) this.rows.delete(toHex(row.hash));
   }
 
-  observe(hash: Uint8Array): LeaseHolder | undefined {
-    const row = this.rows.get(toHex(hash));
-    if (!row || row.expiresAt <= this.now()) return undefined;
-    return { workerId: row.workerId, epoch: row.epoch, expiresInMs: row.expiresAt - this.now() };
+  observe(organizationId: string, hashes: readonly Uint8Array[], index: number): LeaseHolder | undefined {
+    const mark = hashes[index]!.subarray(0, LEASE_HASH_BYTES);
+    for (const hash of hashes.slice(0, index + 1)) {
+      const row = this.rows.get(toHex(hash));
+      if (row?.organizationId !== organizationId || row.expiresAt <= this.now() || row.firstBlock > index) continue;
+      const start = (index - row.firstBlock) * LEASE_HASH_BYTES;
+      if (!equalBytes(row.chain.subarray(start, start + LEASE_HASH_BYTES), mark)) continue;
+      const { organizationId: _, expiresAt, ...holder } = row;
+      return { ...holder, expiresInMs: expiresAt - this.now() };
+    }
+    return undefined;
   }
 
   /** Removes those that ran out a minute ago. */
@@ -40,8 +58,8 @@ export class MemoryLeases {
     return stale.length;
   }
 
-  private held(claim: Omit<LeaseClaim, 'ttlMs'>) {
-    const row = this.rows.get(toHex(claim.hash));
-    return row?.workerId === claim.workerId && row.epoch === claim.epoch ? row : undefined;
+  private held({ hashes, firstBlock, workerId, epoch }: LeaseClaim): Row | undefined {
+    const row = this.rows.get(toHex(hashes[firstBlock]!));
+    return row?.workerId === workerId && row.epoch === epoch ? row : undefined;
   }
 }
