@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { type Engine, open } from '@longshore/native';
 import { type EvalOptions, readArguments } from './arguments.ts';
 import { ask, blocksFor, CHUNK } from './ask.ts';
@@ -75,7 +76,7 @@ async function cells(
         model: model.name,
         task: task.name,
         n: length,
-        policy,
+        policy: basename(policy, '.json'),
         ...scores(measured.outcomes, dense),
         density: policy === 'dense' ? 1 : causalEntries > 0 ? round(computedEntries / causalEntries, 5) : null,
         scanned: policy !== 'dense' && causalEntries > 0 ? round(scannedEntries / causalEntries, 5) : null,
