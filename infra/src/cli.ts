@@ -18,6 +18,10 @@ const COMMANDS: Record<string, { about: string; load: () => Promise<Command> }> 
     about: 'create [--name TEXT] [--scopes a,b] [--models a,b] [--days N], list, revoke <id>',
     load: async () => (await import('./commands/keys.ts')).keys,
   },
+  sessions: {
+    about: 'export <id> [--out FILE], import <file> [--label TEXT] [--ttl-seconds N] [--model NAME]',
+    load: async () => (await import('./commands/sessions.ts')).sessions,
+  },
 };
 
 function help(): string {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { chainHashes } from '@longshore/core';
-import { insertDataKey } from '@longshore/db';
+import { insertDataKey, kvTotals, setQuota } from '@longshore/db';
 import { rawSql } from '@longshore/db/testing';
 import type { WorkerConfig } from './config.ts';
 import { createMemoryObjectStore, type ObjectStore } from './kv/index.ts';
@@ -136,18 +136,35 @@ test('what ran out says expired: as long as its row is there, after the sweep, a
   assert.deepEqual((await probe(tokens))[0], 'expired');
 });
 
-test('what was deleted says deleted, and what was evicted for space says evicted, even after their bytes are gone', async () => {
+test('what was deleted says deleted, even after its bytes are gone', async () => {
   const deleted = await stored(7);
   const { tenant, hashes } = await hashesOf(deleted);
   assert.ok((await a.worker.parts.kv.remove(tenant, hashes)).ok);
-  const evicted = await stored(8);
-  const object = await firstObject(evicted);
-  await sql(
-    `update kv_objects set state = 'tombstone', retired_reason = 'evicted', retired_at = now() where ${object}`,
-  );
   for (const round of ['row', 'gone']) {
     assert.equal((await probe(deleted))[0], 'deleted', round);
-    assert.equal((await probe(evicted))[0], 'evicted', round);
+    await sql(`update kv_objects set retired_at = now() - ${DAY} where state = 'tombstone'`);
+    await a.worker.parts.kv.sweep();
+  }
+});
+
+test('what had to go for the organization’s quota says evicted, even after its bytes are gone', async () => {
+  const organizationId = await bench.organization();
+  const keep = async (seed: number) => {
+    const tokens = tokensOf(seed, 400);
+    await a.generate({ ...prompt(tokens), maxTokens: 1, organizationId });
+    assert.ok(await a.worker.parts.kv.flush(20_000));
+    return tokens;
+  };
+  const evicted = await keep(8);
+  const { storedBytes } = await kvTotals(bench.client.db, organizationId);
+  await setQuota(bench.client.db, organizationId, Math.floor(1.5 * storedBytes));
+  await sql(`update kv_objects set last_used_at = now() - ${DAY} where organization_id = '${organizationId}'`);
+  await keep(80);
+  for (const round of ['row', 'gone']) {
+    const fresh = await worker();
+    const miss = missOf(await fresh.generate({ ...prompt(evicted), ...PROBE, organizationId }));
+    assert.equal(miss[0], 'evicted', round);
+    await fresh.close();
     await sql(`update kv_objects set retired_at = now() - ${DAY} where state = 'tombstone'`);
     await a.worker.parts.kv.sweep();
   }
