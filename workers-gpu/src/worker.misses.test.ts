@@ -208,9 +208,16 @@ test('a stored byte that lies says quarantined, to the reader that finds it and 
 
 test('a cache that takes longer to load than to compute says so', async () => {
   const tokens = await stored(11, 300);
-  const b = await worker();
-  // The small model computes two blocks in less time than one request to the store takes; it has to have measured that once.
-  for (let round = 0; round < 3; round++) await b.generate({ ...prompt(tokensOf(1100 + round, 1500)), maxTokens: 1 });
+  const far: ObjectStore = {
+    ...bench.objects,
+    async readInto(key, target, options) {
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+      return bench.objects.readInto(key, target, options);
+    },
+  };
+  const b = await worker({}, far);
+  // Two seconds for what the small model computes in a few milliseconds; it has to have measured that once.
+  await b.generate({ ...prompt(tokensOf(1100, 1500)), maxTokens: 1 });
   assert.equal((await probe(tokens, b))[0], 'load_slower_than_recompute');
   await b.close();
 });
