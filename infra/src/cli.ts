@@ -15,23 +15,32 @@ const COMMANDS: Record<string, { about: string; load: () => Promise<Command> }> 
     load: async () => (await import('./commands/models.ts')).models,
   },
   keys: {
-    about: 'create [--name TEXT] [--scopes a,b] [--models a,b] [--days N], list, revoke <id>',
+    about:
+      'create [--name TEXT] [--scopes a,b] [--models a,b] [--days N], list, revoke <id>, rotate-data <org> [--keep-chain], rewrap',
     load: async () => (await import('./commands/keys.ts')).keys,
   },
   sessions: {
     about: 'export <id> [--out FILE], import <file> [--label TEXT] [--ttl-seconds N] [--model NAME]',
     load: async () => (await import('./commands/sessions.ts')).sessions,
   },
+  organizations: {
+    about: 'list, quota <id> <bytes|default>, usage <id> [--days N], delete <id> --yes',
+    load: async () => (await import('./commands/organizations.ts')).organizations,
+  },
+  bucket: {
+    about: 'lifecycle rule of the object store as a backstop: [--days N]',
+    load: async () => (await import('./commands/bucket.ts')).bucket,
+  },
 };
 
 function help(): string {
-  const lines = Object.entries(COMMANDS).map(([name, { about }]) => `  ${name.padEnd(8)} ${about}`);
+  const lines = Object.entries(COMMANDS).map(([name, { about }]) => `  ${name.padEnd(13)} ${about}`);
   return [
     'npm run longshore -- <command>',
     ...lines,
-    '  test     everything that CI runs (npm test)',
-    '  demo     prefill once, kill the worker, resume on another (npm run demo) [--json]',
-    '  build    build the engine',
+    '  test          everything that CI runs (npm test)',
+    '  demo          prefill once, kill the worker, resume on another (npm run demo) [--json]',
+    '  build         build the engine',
   ].join('\n');
 }
 

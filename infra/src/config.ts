@@ -30,6 +30,11 @@ const environment = z
       .string()
       .regex(/^[0-9a-f]{64}$/, 'must be 64 hex digits')
       .optional(),
+    /** The one before it, until `longshore keys rewrap` has run. */
+    LONGSHORE_MASTER_KEY_PREVIOUS: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, 'must be 64 hex digits')
+      .optional(),
     HF_TOKEN: z.string().optional(),
     HF_ENDPOINT: z.url().optional(),
   })
@@ -60,6 +65,8 @@ export interface Config {
   readonly bucket: string;
   /** Wins over the one generated in the home folder. */
   readonly masterKey: string | undefined;
+  /** Still opens what it wrapped. */
+  readonly previousMasterKey: string | undefined;
   /** What child processes inherit: a worker reads its own LONGSHORE_* from it. */
   readonly environment: NodeJS.ProcessEnv;
   readonly huggingFace: { token: string | undefined; endpoint: string | undefined };
@@ -91,6 +98,7 @@ export function readConfig(env: NodeJS.ProcessEnv, overrides: Partial<Config> = 
       : undefined,
     bucket: value.S3_BUCKET,
     masterKey: value.LONGSHORE_MASTER_KEY,
+    previousMasterKey: value.LONGSHORE_MASTER_KEY_PREVIOUS,
     environment: env,
     huggingFace: { token: value.HF_TOKEN, endpoint: value.HF_ENDPOINT },
     ...overrides,

@@ -32,6 +32,13 @@ const environmentSchema = z.object({
   LONGSHORE_MAX_RUNNING: whole(1, 1024).default(16),
   LONGSHORE_MAX_WAITING: whole(0, 65536).default(64),
   LONGSHORE_MASTER_KEY: z.string().regex(/^[0-9a-fA-F]{64}$/, 'needs 64 hexadecimal digits (openssl rand -hex 32)'),
+  /** The master key before it, until every organization's keys are wrapped anew (longshore keys rewrap). */
+  LONGSHORE_MASTER_KEY_PREVIOUS: z
+    .string()
+    .regex(/^[0-9a-fA-F]{64}$/, 'needs 64 hexadecimal digits')
+    .optional(),
+  /** Stored bytes of an organization without a quota of its own; absent: no limit. */
+  LONGSHORE_ORGANIZATION_QUOTA_BYTES: whole(1024 ** 2, 2 ** 50).optional(),
   LONGSHORE_CACHE_TTL_SECONDS: whole(60, 10 * 365 * 24 * 3600).default(WEEK_SECONDS),
   /** 0: no such tier. */
   LONGSHORE_HOST_TIER_BYTES: whole(0, 2 ** 46).default(DEFAULT_HOST_TIER_BYTES),
@@ -77,6 +84,8 @@ export interface WorkerConfig {
   maxRunning: number;
   maxWaiting: number;
   masterKey: string;
+  previousMasterKey: string | undefined;
+  organizationQuotaBytes: number | undefined;
   cacheTtlSeconds: number;
   leaseMs: number;
   followSlackMs: number;
@@ -137,6 +146,8 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     maxRunning: env.LONGSHORE_MAX_RUNNING,
     maxWaiting: env.LONGSHORE_MAX_WAITING,
     masterKey: env.LONGSHORE_MASTER_KEY,
+    previousMasterKey: env.LONGSHORE_MASTER_KEY_PREVIOUS,
+    organizationQuotaBytes: env.LONGSHORE_ORGANIZATION_QUOTA_BYTES,
     cacheTtlSeconds: env.LONGSHORE_CACHE_TTL_SECONDS,
     leaseMs: env.LONGSHORE_LEASE_MS,
     followSlackMs: env.LONGSHORE_FOLLOW_SLACK_MS,

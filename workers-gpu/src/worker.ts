@@ -11,7 +11,7 @@ import {
   type TruncateRequest,
   toHex,
 } from '@longshore/core';
-import { type Database, parseMasterKey } from '@longshore/db';
+import { type Database, masterKeyFrom } from '@longshore/db';
 import type { Engine } from '@longshore/native';
 import type { WorkerConfig } from './config.ts';
 import { BlockManager } from './domain/block-manager.ts';
@@ -108,8 +108,8 @@ export class Worker {
       tiers: options.tiers ?? [],
       writeThrough: config.tiers.writeThrough,
       estimateMs: (first, end) => speed.estimateMs(first, end),
-      directory: createPostgresDirectory(options.database),
-      keyRing: createPostgresKeyRing(options.database, parseMasterKey(config.masterKey)),
+      directory: createPostgresDirectory(options.database, { defaultQuotaBytes: config.organizationQuotaBytes }),
+      keyRing: createPostgresKeyRing(options.database, masterKeyFrom(config.masterKey, config.previousMasterKey)),
       namespace: namespaceOf(identity),
       diagnosis: { records: createPostgresMissRecords(options.database), identity },
       shape: { layers, kvHeads, headDim, kvDtype, codec },

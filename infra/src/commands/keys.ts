@@ -1,28 +1,39 @@
-import { ALL_SCOPES, createApiKey, createDatabase, listApiKeys, revokeApiKey } from '@longshore/db';
+import {
+  ALL_SCOPES,
+  createApiKey,
+  createDatabase,
+  listApiKeys,
+  masterKeyFrom,
+  revokeApiKey,
+  rewrapDataKeys,
+  rotateDataKeys,
+} from '@longshore/db';
 import { readConfig } from '../config.ts';
 import { Failure } from '../failure.ts';
 import { Home } from '../home/home.ts';
 import { loadSecrets } from '../home/secrets.ts';
 import { ensureAccess } from '../platform/first-key.ts';
-import { readRun } from '../platform/run-file.ts';
+import { runningDatabase } from '../platform/running-database.ts';
 import { parseArguments } from './arguments.ts';
 
 const write = (line: string): void => void process.stdout.write(`${line}\n`);
 
-/** `longshore keys create [--name TEXT] [--scopes a,b] [--models a,b] [--days N]`, `keys list`, `keys revoke <id>`. */
+/** `longshore keys`: API keys (create, list, revoke), an organization's data keys (rotate-data), the master key over them (rewrap). */
 export async function keys(args: string[]): Promise<number> {
   const flags = parseArguments(args, [
     { name: 'name', type: 'string' },
     { name: 'scopes', type: 'string' },
     { name: 'models', type: 'string' },
     { name: 'days', type: 'string' },
+    { name: 'keep-chain', type: 'boolean' },
   ]);
   const [verb, id] = flags.positionals;
   const config = readConfig(process.env);
   const home = new Home(config.home);
-  const databaseUrl = config.databaseUrl ?? readRun(home)?.databaseUrl;
-  if (!databaseUrl) throw new Failure('no database runs: start the platform (npm start), or set DATABASE_URL');
-  const access = await ensureAccess(home, databaseUrl, config.masterKey ?? loadSecrets(home).masterKey);
+  const databaseUrl = runningDatabase();
+  const masterKey = config.masterKey ?? loadSecrets(home).masterKey;
+  const access = await ensureAccess(home, databaseUrl, masterKey);
+  const master = masterKeyFrom(masterKey, config.previousMasterKey);
   const { db, close } = createDatabase(databaseUrl, { max: 1 });
   try {
     if (verb === 'create') {
@@ -54,11 +65,29 @@ export async function keys(args: string[]): Promise<number> {
       write(`${id} is revoked; the edge refuses it within 5 seconds`);
       return 0;
     }
+    if (verb === 'rotate-data' && id) {
+      const keepChain = flags.has('keep-chain');
+      const rotated = await rotateDataKeys(db, master, id, { keepChain });
+      if (!rotated) throw new Failure(`no living organization ${id}: see "longshore organizations list"`);
+      write(`${id} has a new data key; workers use it within 30 seconds`);
+      if (keepChain) write('Its chain secret stays: what is cached is found as before, and opened with the old key.');
+      else
+        write(
+          `Its chain secret is new: nothing that was cached can be found, so ${rotated.retiredObjects} objects were retired; sessions compute their tokens again at their next turn.`,
+        );
+      return 0;
+    }
+    if (verb === 'rewrap') {
+      write(`${await rewrapDataKeys(db, master)} keys are wrapped by the present master key`);
+      if (config.previousMasterKey)
+        write('LONGSHORE_MASTER_KEY_PREVIOUS is no longer needed: leave it out everywhere.');
+      return 0;
+    }
   } finally {
     await close();
   }
   throw new Failure(
-    'usage: longshore keys create [--name TEXT] [--scopes a,b] [--models a,b] [--days N], keys list, keys revoke <id>',
+    'usage: longshore keys create [--name TEXT] [--scopes a,b] [--models a,b] [--days N], keys list, keys revoke <id>, keys rotate-data <organization> [--keep-chain], keys rewrap',
   );
 }
 

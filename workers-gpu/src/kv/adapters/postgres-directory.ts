@@ -34,7 +34,7 @@ import { within } from './query-deadline.ts';
 
 export interface PostgresDirectoryOptions {
   /** For organizations without a quota of their own; absent: no limit. */
-  defaultQuotaBytes?: number;
+  defaultQuotaBytes?: number | undefined;
 }
 
 /** The directory in Postgres. Reads see only what is committed, so two workers agree. */
