@@ -9,7 +9,7 @@ import type { Context, Question, Task, Wanted } from '../task.ts';
 const ALPHANUMERIC = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 const PAIR_TOKENS = 10;
 const ANSWER_TOKENS = 6;
-/** A share of a probed context's end that holds questions, and how many tokens one takes: "?K7Qa=93fd;". */
+/** Of a question with its answer: "?K7Qa=93fd;". Those take at most a quarter of a context. */
 const QUERY_TOKENS = 11;
 
 interface Pair {
@@ -131,7 +131,8 @@ function probed(name: string, from: number): Task {
     dialects: ['pairs'],
     async context(wanted) {
       const { dialect, random, length } = wanted;
-      const room = Math.floor((length - dialect.begin.length - wanted.questions * QUERY_TOKENS) / PAIR_TOKENS);
+      const questions = Math.min(wanted.questions, Math.floor(length / 4 / QUERY_TOKENS));
+      const room = Math.floor((length - dialect.begin.length - questions * QUERY_TOKENS) / PAIR_TOKENS);
       const stated = pairs(random, room);
       const parts = await Promise.all(stated.map(({ key, value }) => dialect.encode(`${key}=${value};`)));
       const tokens = [...dialect.begin];
@@ -144,7 +145,7 @@ function probed(name: string, from: number): Task {
       for (const [index, part] of parts.entries()) {
         starts.push(tokens.length);
         tokens.push(...part);
-        const due = index < first ? 0 : Math.ceil(wanted.questions * Math.min(1, (index + 1 - first) / (last - first)));
+        const due = index < first ? 0 : Math.ceil(questions * Math.min(1, (index + 1 - first) / (last - first)));
         for (; asked < due; asked++) {
           const which = random.below(index + 1);
           const { key, value } = stated[which]!;
