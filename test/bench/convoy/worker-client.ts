@@ -21,6 +21,7 @@ export async function ask(
   content: string,
   question: string,
   maxTokens: number,
+  cache = { read: true, write: true },
 ): Promise<Seen> {
   const worker = platform.workers.find((one) => one.id === workerId)!;
   const startedAt = performance.now();
@@ -41,6 +42,7 @@ export async function ask(
       sampling: { temperature: 0 },
       ignoreEos: true,
       maxTokens,
+      cache,
     }),
   });
   if (!response.ok) throw new Error(`${workerId} answers ${response.status}: ${await response.text()}`);

@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ConvoyBench } from '../bench/convoy/convoy.ts';
+import { startTestPlatform } from '../harness/platform.ts';
+
+/** The convoy benchmark in small, for its counts; `npm run bench:convoy` measures its times. */
+
+// On a loaded machine a leader is late without being stuck.
+const PATIENT = { LONGSHORE_FOLLOW_SLACK_MS: '60000', LONGSHORE_LEASE_MS: '60000' };
+
+test('a convoy over two worker processes computes each shared block once and reads each stored one once per worker', async () => {
+  await using platform = await startTestPlatform({ env: { ...PATIENT, LONGSHORE_RESTORE: 'always' } });
+  const bench = new ConvoyBench(platform, { clients: 12, tokens: 1280, maxTokens: 2, runs: 1 });
+  for (const which of ['question', 'identical'] as const) {
+    const cold = await bench.run('cold', which);
+    assert.equal(cold.shared_blocks, 10);
+    assert.equal(cold.prefills_per_block, 1);
+    assert.ok(cold.restores_per_block <= 1, 'the other worker restored what the first one stored');
+  }
+  const restored = await bench.run('restore', 'question');
+  assert.equal(restored.prefills_per_block, 0);
+  assert.equal(restored.restores_per_block, 2);
+});
