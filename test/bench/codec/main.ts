@@ -12,12 +12,20 @@ import { Quality } from './quality.ts';
 import { type Exam, recall, recallPool } from './recall.ts';
 
 /**
- * `npm run bench:codec -- --json [--quick]`: what each codec of stored KV costs and keeps, on real KV of the default model. One JSON
+ * `npm run bench:codec -- --json [--quick --part speed|product|exact|tasks --answer 200]`: what each codec of stored KV costs and keeps, on real KV of the default model. One JSON
  * object per line: `codec` (size and speed of one core over 4,096 tokens of a text of the repository), `codec_quality` (20 prefixes through
  * the codec against the same prefixes never encoded; `ulp`: every bf16 moved by its last bit, the least that any change can do),
  * `codec_task` (recall of what a long prefix says). Exit code 1 when a codec that loses nothing changed a bit.
  */
-const { values } = parseArgs({ options: { json: { type: 'boolean' }, quick: { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: {
+    json: { type: 'boolean' },
+    quick: { type: 'boolean', default: false },
+    /** speed, product, exact, tasks; all when absent. */
+    part: { type: 'string', multiple: true },
+    answer: { type: 'string' },
+  },
+});
 const LOSSY: readonly Treatment[] = ['ulp', 'int8', 'int4'];
 const ALL: readonly Treatment[] = ['lossless', ...LOSSY];
 const root = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
@@ -31,15 +39,13 @@ const tokenized = await tokenizerOf(model.path);
 const tokens = await repositoryTokens(tokenized);
 let kept = true;
 
-await speed(tokens.slice(0, quick ? 1024 : 4096));
-await quality('product', windows(tokens, tokenized.metadata.bosId, quick ? 4 : 20, 1024), quick ? 64 : 200, ALL);
-if (!quick) await quality('exact', windows(tokens, tokenized.metadata.bosId, 20, 384), 64, LOSSY);
-await task('pass_key', model.path, await passKeys(tokenized, tokens, quick ? 6 : 40, 1536));
-if (existsSync(needle)) {
-  const fixture = await tokenizerOf(needle);
-  for (const length of quick ? [8192] : [8192, 32_768])
-    await task('key_value', needle, await keyValuePairs(fixture, quick ? 20 : 100, length));
-}
+const wanted = (part: string) => values.part?.includes(part) ?? true;
+const answerTokens = Number(values.answer ?? (quick ? 64 : 200));
+const bos = tokenized.metadata.bosId;
+if (wanted('speed')) await speed(tokens.slice(0, quick ? 1024 : 4096));
+if (wanted('product')) await quality('product', windows(tokens, bos, quick ? 4 : 20, 1024), answerTokens, ALL);
+if (wanted('exact') && !quick) await quality('exact', windows(tokens, bos, 20, 384), 64, LOSSY);
+if (wanted('tasks')) await tasks();
 process.exitCode = kept ? 0 : 1;
 
 function print(line: Record<string, unknown>): void {
@@ -80,13 +86,21 @@ async function quality(
     const bench = new Quality(engine, prompts, answerTokens);
     await bench.prepare();
     for (const codec of treatments) {
-      const line = await bench.measure(codec);
+      const line = await bench.measure(codec, engineKind === 'product');
       kept &&= codec !== 'lossless' || line.logits_bit_equal;
       print({ bench: 'codec_quality', codec, engine: engineKind, ...line, model: model.name });
     }
   } finally {
     await engine.close();
   }
+}
+
+async function tasks(): Promise<void> {
+  await task('pass_key', model.path, await passKeys(tokenized, tokens, quick ? 6 : 40, 1536));
+  if (!existsSync(needle)) return;
+  const fixture = await tokenizerOf(needle);
+  for (const length of quick ? [8192] : [8192, 32_768])
+    await task('key_value', needle, await keyValuePairs(fixture, quick ? 20 : 100, length));
 }
 
 /** Recall from a long prefix under each codec. */

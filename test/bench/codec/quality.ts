@@ -15,9 +15,9 @@ export interface QualityLine {
   greedy_match_64: number;
   greedy_match: number;
   /** Each run going its own way: positions with the same token, and tokens before the first other one; means over prompts. */
-  free_match_64: number;
-  free_match: number;
-  free_until_first_difference: number;
+  free_match_64?: number;
+  free_match?: number;
+  free_until_first_difference?: number;
 }
 
 export class Quality {
@@ -45,7 +45,8 @@ export class Quality {
     this.reference = await this.answers(0);
   }
 
-  async measure(treatment: Treatment): Promise<QualityLine> {
+  /** `alsoFree`: decodes the answers again as well, each from its own tokens. */
+  async measure(treatment: Treatment, alsoFree: boolean): Promise<QualityLine> {
     const blocks = this.prompts[0]!.prefix.length / 128;
     const tables = this.prompts.map((_, index) => [this.pool.table(index, 0), this.pool.table(index, 1)] as const);
     for (const [from, to] of tables) await carry(this.engine, from, to, blocks, treatment);
@@ -57,9 +58,7 @@ export class Quality {
       equal &&= bitEqual(expected, found);
       rows.push(compareLogits(expected, found, this.engine.info.vocab));
     }
-    const free = await this.answers(1);
-    const same = free.map((tokens, prompt) => tokens.map((token, at) => token === this.reference[prompt]![at]));
-    const count = (values: boolean[], upTo = values.length) => values.slice(0, upTo).filter(Boolean).length;
+    const count = (found: boolean[], upTo = found.length) => found.slice(0, upTo).filter(Boolean).length;
     return {
       prompts: this.prompts.length,
       prefix_tokens: this.prompts[0]!.prefix.length,
@@ -75,11 +74,20 @@ export class Quality {
         ),
       ),
       greedy_match: mean(rows.map((row) => count(row.map(({ sameChoice }) => sameChoice)))),
-      free_match_64: mean(same.map((values) => count(values, 64))),
-      free_match: mean(same.map((values) => count(values))),
-      free_until_first_difference: mean(
-        same.map((values) => (values.includes(false) ? values.indexOf(false) : values.length)),
-      ),
+      ...(alsoFree ? await this.free(equal) : {}),
+    };
+  }
+
+  /** Where the logits are equal at every position of the reference answer, the free run is that answer. */
+  private async free(equal: boolean) {
+    const answers = equal ? this.reference : await this.answers(1);
+    const same = answers.map((tokens, prompt) => tokens.map((token, at) => token === this.reference[prompt]![at]));
+    const until = (found: boolean[]) => (found.includes(false) ? found.indexOf(false) : found.length);
+    const matches = (upTo: number) => mean(same.map((found) => found.slice(0, upTo).filter(Boolean).length));
+    return {
+      free_match_64: matches(64),
+      free_match: matches(this.answerTokens),
+      free_until_first_difference: mean(same.map(until)),
     };
   }
 
