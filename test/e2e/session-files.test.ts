@@ -78,7 +78,9 @@ test('a session is forked, cut back and changed over HTTP, and says what of its 
   const again = await ask(fork.id);
   assert.deepEqual(again.choices[0].token_ids, first.choices[0].token_ids);
   const { longshore: report } = again.usage;
-  assert.ok(report.blocks_hit > 0 && report.miss === null, JSON.stringify(report));
+  assert.ok(report.blocks_hit > 0, JSON.stringify(report));
+  // On a busy machine computing may win a block's race against loading it; nothing else may be missed.
+  assert.ok(report.miss === null || report.miss.reason === 'load_slower_than_recompute', JSON.stringify(report));
   const cut = await json(await call('POST', `/sessions/${session.id}/truncate`, { tokens: 300 }));
   assert.equal(cut.token_count, 300);
   const changed = await json(await call('PATCH', `/sessions/${fork.id}`, { pinned: true, ttl_seconds: 86_400 }));
