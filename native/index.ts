@@ -22,6 +22,8 @@ export interface EngineOptions {
   /** Physical KV blocks of 128 tokens in the pool. */
   kvBlocks: number;
   kvDtype?: KvDtype;
+  /** Touch the pool's memory in the background, so that no step or import pays for its first use. */
+  touchKv?: boolean;
   /** Upper bound of tokens in one step. */
   maxBatchTokens?: number;
   /** Compute in f32 throughout: the slow obvious twin. */

@@ -91,6 +91,7 @@ inline EngineOptions ReadOptions(const Napi::Value& value) {
   ReadMember(object, "threads", &options.threads, kInteger);
   ReadMember(object, "kvDtype", &options.kv_dtype, ReadDtype);
   ReadMember(object, "maxBatchTokens", &options.max_batch_tokens, kInteger);
+  ReadMember(object, "touchKv", &options.touch_kv, kBoolean);
   ReadMember(object, "exact", &options.exact, kBoolean);
   ReadMember(object, "policy", &options.policy, ReadString);
   return options;

@@ -34,6 +34,17 @@ Status AlignedBuffer::Allocate(uint64_t bytes, const char* purpose) {
   return Status::Ok();
 }
 
+bool AlignedBuffer::Populate(uint64_t offset, uint64_t bytes) {
+#if defined(MADV_POPULATE_WRITE)
+  return madvise(data_ + offset, bytes, MADV_POPULATE_WRITE) == 0;
+#elif defined(__linux__)
+  return madvise(data_ + offset, bytes, 23) == 0;  // its number since Linux 5.14; older headers lack the name
+#else
+  (void)offset, (void)bytes;
+  return false;
+#endif
+}
+
 void AlignedBuffer::Free() {
   if (data_) munmap(data_, size_);
   data_ = nullptr;

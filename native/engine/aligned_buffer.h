@@ -19,6 +19,8 @@ class AlignedBuffer {
   // Replaces what was held. kOutOfMemory with the size and `purpose` when the system refuses.
   Status Allocate(uint64_t bytes, const char* purpose);
   void Free();
+  // Makes the system back these bytes with memory now, without changing them; beside any use of them. False where it cannot.
+  bool Populate(uint64_t offset, uint64_t bytes);
 
   uint8_t* data() { return data_; }
   const uint8_t* data() const { return data_; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <system_error>
 
 #include "engine/cores.h"
 #include "engine/sampler.h"
@@ -69,6 +70,13 @@ Status CpuEngine::Load(const EngineOptions& options) {
   forward_ = std::make_unique<Forward>();
   if (Status s = forward_->Allocate(*model_, kv_, *threads_, *kernels_, options.max_batch_tokens, policy_, decode, options.exact); !s.ok()) return s;
   Describe(digest.value());
+  if (options.touch_kv) {
+    try {
+      toucher_ = std::thread([this] { kv_.Populate(stop_touching_); });
+    } catch (const std::system_error&) {
+      // No thread to be had: the first uses pay.
+    }
+  }
   return Status::Ok();
 }
 
@@ -200,6 +208,8 @@ void CpuEngine::Close() {
   std::unique_lock life(life_);
   if (closed_) return;
   closed_ = true;
+  stop_touching_ = true;
+  if (toucher_.joinable()) toucher_.join();
   forward_.reset();
   model_.reset();
   threads_.reset();

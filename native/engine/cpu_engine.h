@@ -3,6 +3,7 @@
 
 #include <mutex>
 #include <shared_mutex>
+#include <thread>
 
 #include "engine/engine.h"
 #include "engine/forward.h"
@@ -34,6 +35,8 @@ class CpuEngine final : public Engine {
   std::unique_ptr<Model> model_;
   AttentionPolicy policy_;
   KvPool kv_;
+  std::thread toucher_;
+  std::atomic<bool> stop_touching_{false};
   std::unique_ptr<Forward> forward_;
   ForwardBatch batch_;
   bool closed_ = false;

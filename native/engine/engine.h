@@ -29,6 +29,7 @@ struct EngineOptions {
   uint32_t threads = 0;             // 0: the cores this process may use (cores.h)
   uint32_t kv_blocks = 64;          // physical blocks in the pool
   KvDtype kv_dtype = KvDtype::kBf16;
+  bool touch_kv = false;            // touch the pool's memory in the background after opening
   uint32_t max_batch_tokens = 1024; // upper bound of tokens in one step (sizes the activation buffers)
   bool exact = false;               // compute in f32 (weights dequantized row by row, f32 activations): the slow obvious twin
   std::string isa = "auto";         // "auto", "portable", "avx2", "avx512": lower than detected only, for tests

@@ -1,5 +1,6 @@
 #include "engine/kv_pool.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <new>
@@ -23,6 +24,13 @@ Status KvPool::Allocate(const Shape& shape) {
   versions_.reset(new (std::nothrow) std::atomic<uint32_t>[size_t{shape.blocks} * shape.layers]());
   if (!versions_) return {Code::kOutOfMemory, "no memory for the KV pool's versions"};
   return memory_.Allocate(uint64_t{shape.blocks} * shape.layers * shape.kv_heads * (k_bytes_ + v_bytes_), "the KV pool");
+}
+
+void KvPool::Populate(const std::atomic<bool>& stop) {
+  constexpr uint64_t kPart = 4u << 20;  // a millisecond or so
+  for (uint64_t at = 0; at < memory_.size() && !stop; at += kPart) {
+    if (!memory_.Populate(at, std::min(kPart, memory_.size() - at))) return;
+  }
 }
 
 void KvPool::Write(uint32_t block, uint32_t layer, uint32_t slot, const float* key, const float* value) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -25,6 +26,8 @@ class KvPool {
   };
 
   Status Allocate(const Shape& shape);
+  // Backs the pool with memory part by part until done or `stop`. Beside any use of the pool.
+  void Populate(const std::atomic<bool>& stop);
   void Free() {
     memory_.Free();
     versions_.reset();

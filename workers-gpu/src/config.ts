@@ -24,6 +24,8 @@ const environmentSchema = z.object({
   LONGSHORE_BACKEND: z.enum(['auto', 'cpu', 'cuda']).default('auto'),
   LONGSHORE_THREADS: whole(0, 1024).default(0),
   LONGSHORE_KV_BYTES: whole(1024 ** 2, 2 ** 46).default(DEFAULT_KV_BYTES),
+  /** Touch the whole KV pool in the background after the start: a first use of fresh memory costs more than a copy into it. */
+  LONGSHORE_TOUCH_KV: z.enum(['true', 'false']).default('true'),
   LONGSHORE_KV_DTYPE: z.enum(['bf16', 'f32']).default('bf16'),
   LONGSHORE_CODEC: z.enum(['auto', 'raw', 'lossless', 'int8', 'int4']).default('auto'),
   /** compete: load or compute, whichever is faster, block by block; always: load all that is stored (measurements). */
@@ -76,6 +78,7 @@ export interface WorkerConfig {
   backend: 'auto' | 'cpu' | 'cuda';
   threads: number;
   kvBytes: number;
+  touchKv: boolean;
   kvDtype: 'bf16' | 'f32';
   /** `auto`: the model's by kv/domain/codec-policy.ts. */
   codec: 'auto' | 'raw' | 'lossless' | 'int8' | 'int4';
@@ -139,6 +142,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     backend: env.LONGSHORE_BACKEND,
     threads: env.LONGSHORE_THREADS,
     kvBytes: env.LONGSHORE_KV_BYTES,
+    touchKv: env.LONGSHORE_TOUCH_KV === 'true',
     kvDtype: env.LONGSHORE_KV_DTYPE,
     codec: env.LONGSHORE_CODEC,
     restorePolicy: env.LONGSHORE_RESTORE,

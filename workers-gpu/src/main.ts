@@ -32,6 +32,7 @@ async function main(): Promise<void> {
     onFault: () => setTimeout(() => process.exit(EXIT_FAULT), 200),
   });
 
+  await worker.calibrate();
   const server = serve({
     fetch: workerApp(worker, config.poolToken).fetch,
     hostname: config.host,

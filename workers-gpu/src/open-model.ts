@@ -11,7 +11,7 @@ export interface OpenedModel {
 
 type ModelConfig = Pick<
   WorkerConfig,
-  'model' | 'backend' | 'threads' | 'kvBytes' | 'kvDtype' | 'maxBatchTokens' | 'maxRunning'
+  'model' | 'backend' | 'threads' | 'kvBytes' | 'kvDtype' | 'touchKv' | 'maxBatchTokens' | 'maxRunning'
 >;
 
 const BYTES_OF_DTYPE = { bf16: 2, f32: 4 };
@@ -31,6 +31,7 @@ export async function openModel(config: ModelConfig): Promise<OpenedModel> {
     threads: config.threads,
     kvBlocks,
     kvDtype: config.kvDtype,
+    touchKv: config.touchKv,
     maxBatchTokens: config.maxBatchTokens,
   });
   return { engine, text, kvBlocks };

@@ -18,6 +18,7 @@ import { BlockManager } from './domain/block-manager.ts';
 import { PrefillSpeed } from './domain/prefill-speed.ts';
 import { Scheduler } from './domain/scheduler.ts';
 import { TransferSpeed } from './domain/transfer-speed.ts';
+import { calibratePrefill } from './engine/calibrate.ts';
 import { EngineLoop } from './engine/engine-loop.ts';
 import {
   chooseCodec,
@@ -117,7 +118,10 @@ export class Worker {
       epoch: this.epoch,
       ttlSeconds: config.cacheTtlSeconds,
       leaseMs: config.leaseMs,
-      onFault: (fault) => log.warn('store_fault', { ...fault }),
+      onFault: (fault) => {
+        // A read that was given up because its blocks were computed sooner is no fault.
+        if (fault.kind !== 'cancelled') log.warn('store_fault', { ...fault });
+      },
     });
     const loop = new EngineLoop({
       engine,
@@ -195,6 +199,13 @@ export class Worker {
     });
     registerTierMetrics(this.metrics.registry, () => kv.stats().tiers);
     loop.start();
+  }
+
+  /** Once, before requests come: learns how fast this machine prefills. */
+  async calibrate(): Promise<void> {
+    const { scheduler, speed, now } = this.parts;
+    const { capacity } = scheduler.blocks;
+    await calibratePrefill(this.engine, capacity, scheduler.limits.maxBatchTokens, speed, now);
   }
 
   get state(): WorkerState {

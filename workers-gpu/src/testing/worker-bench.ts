@@ -52,6 +52,8 @@ export interface WorkerBench {
   organizationId: string;
   organization(): Promise<string>;
   session(organizationId?: string): Promise<string>;
+  /** For a worker of one's own over the same stores. */
+  config(name: string): WorkerConfig;
   /** `through`: every step of its engine goes through this. */
   worker(
     name: string,
@@ -91,6 +93,7 @@ export async function openWorkerBench(): Promise<WorkerBench> {
       await createSession(client.db, { id, organizationId: owner, projectId, model: MODEL_ID, ttlSeconds: 3600 });
       return id;
     },
+    config: (name) => testConfig(name, database.url, 'none'),
     async worker(name, changes = {}, store = objects, through = (step) => step()) {
       const config: WorkerConfig = { ...testConfig(name, database.url, await testModel()), ...changes };
       const running = await startWorker(config, client, store, organizationId, through);
@@ -115,6 +118,7 @@ function testConfig(workerId: string, databaseUrl: string, model: string): Worke
     LONGSHORE_MODEL: model,
     LONGSHORE_MODEL_ID: MODEL_ID,
     LONGSHORE_MASTER_KEY: MASTER_KEY,
+    LONGSHORE_TOUCH_KV: 'false',
     LONGSHORE_KV_BYTES: String(256 * 1024 ** 2),
     DATABASE_URL: databaseUrl,
     S3_BUCKET: 'unused',
