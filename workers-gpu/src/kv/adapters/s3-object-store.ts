@@ -7,7 +7,10 @@ import {
   PutObjectCommand,
   S3Client,
 } from '@aws-sdk/client-s3';
+import { HedgeClock } from '../domain/hedge-clock.ts';
 import { type ObjectInfo, type ObjectStore, type ReadOptions, StoreError } from '../ports.ts';
+import { Slots } from '../slots.ts';
+import { readInParts } from './ranged-read.ts';
 
 export interface S3Options {
   /** Absent: AWS's own for the region. */
@@ -28,6 +31,10 @@ export interface S3Options {
 const ATTEMPTS = 3;
 const SLOWEST_BYTES_PER_SECOND = 2 * 1024 * 1024;
 const MAX_SOCKETS = 16;
+/** Objects are read in parts of this size over several connections; so few that puts and heads still find a socket. */
+const PART_BYTES = 4 * 1024 * 1024;
+const READ_CONNECTIONS = 8;
+const MAX_WAITING_PARTS = 4096;
 
 /**
  * S3 and what speaks its protocol. Checksums: the CRC-32 of a put is sent for stores that verify it, and none is demanded, because
@@ -79,6 +86,34 @@ export function createS3ObjectStore(options: S3Options): ObjectStore {
     }
   }
 
+  const connections = new Slots(READ_CONNECTIONS, MAX_WAITING_PARTS);
+  const clock = new HedgeClock();
+
+  /** Reads one range; a connection that breaks inside the body is resumed where it broke. */
+  async function readResumed(
+    key: string,
+    offset: number,
+    part: Uint8Array,
+    abortSignal: AbortSignal,
+    took: (bytes: number) => void,
+  ): Promise<void> {
+    let filled = 0;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const Range = `bytes=${offset + filled}-${offset + part.length - 1}`;
+        const command = new GetObjectCommand({ Bucket, Key: key, Range });
+        const { Body, ContentLength } = await client.send(command, { abortSignal });
+        if (ContentLength !== part.length - filled) throw new StoreError('truncated', `object ${key} is too short`);
+        return await fill(Body as Readable, abortSignal, part.subarray(filled), (bytes) => {
+          filled += bytes;
+          took(bytes);
+        });
+      } catch (error) {
+        if (!(error instanceof BrokenBody) || attempt === ATTEMPTS || abortSignal.aborted) throw error;
+      }
+    }
+  }
+
   return {
     tier: 's3',
     async put(key, body, crc32) {
@@ -105,27 +140,18 @@ export function createS3ObjectStore(options: S3Options): ObjectStore {
       }
     },
     async readInto(key, target, { offset = 0, signal, onProgress }: ReadOptions = {}) {
-      let filled = 0;
-      const readOn = async (abortSignal: AbortSignal) => {
-        const Range = `bytes=${offset + filled}-${offset + target.length - 1}`;
-        const { Body, ContentLength } = await client.send(new GetObjectCommand({ Bucket, Key: key, Range }), {
-          abortSignal,
-        });
-        if (ContentLength !== target.length - filled) throw new StoreError('truncated', `object ${key} is too short`);
-        await fill(Body as Readable, abortSignal, target.subarray(filled), (bytes) => {
-          filled += bytes;
-          onProgress?.(filled);
-        });
-      };
-      await within(target.length, signal, async (abortSignal) => {
-        for (let attempt = 1; ; attempt++) {
-          try {
-            return await readOn(abortSignal);
-          } catch (error) {
-            if (!(error instanceof BrokenBody) || attempt === ATTEMPTS || abortSignal.aborted) throw error;
-          }
-        }
-      });
+      await within(target.length, signal, (abortSignal) =>
+        readInParts({
+          target,
+          partBytes: PART_BYTES,
+          read: (at, part, partSignal, took) => readResumed(key, offset + at, part, partSignal, took),
+          connections,
+          clock,
+          signal: abortSignal,
+          onProgress,
+          now: () => performance.now(),
+        }),
+      );
     },
     async list(prefix, after, limit) {
       const command = new ListObjectsV2Command({ Bucket, Prefix: prefix, StartAfter: after, MaxKeys: limit });
