@@ -1,6 +1,7 @@
 import type { TestPlatform } from '../../harness/platform.ts';
 import { difference, readCounters, untilQuiet } from './counters.ts';
 import { DOCUMENT_CHARACTERS, freshDocument, question } from './prompts.ts';
+import { type TakeoverResult, takeover } from './takeover.ts';
 import { ask, type Seen } from './worker-client.ts';
 
 export type Phase = 'cold' | 'restore';
@@ -52,6 +53,17 @@ export class ConvoyBench {
   constructor(platform: TestPlatform, options: ConvoyOptions) {
     this.platform = platform;
     this.options = options;
+  }
+
+  /** Both workers run again afterwards. */
+  async takeover(afterBlocks: number): Promise<TakeoverResult> {
+    const { platform, options } = this;
+    this.characters ??= await this.fitDocument();
+    const result = await takeover(platform, this.characters, afterBlocks, options.maxTokens);
+    const { id } = platform.workers[0]!;
+    await platform.startWorker(id);
+    await this.untilServing(id, 0);
+    return result;
   }
 
   async run(phase: Phase, which: Case): Promise<ConvoyResult> {

@@ -6,10 +6,12 @@ import { type Case, ConvoyBench, type Phase } from './convoy.ts';
 
 /**
  * `npm run bench:convoy -- --json`: many requests at once that share a long prefix, over two real workers, a real S3 and Postgres,
- * against one request alone: cold, then restored from S3 by fresh workers. One JSON object per line with --json. About 4
- * minutes. Exit code 1 when a cold convoy computed a shared block more than once.
+ * against one request alone: cold, then restored from S3 by fresh workers; then the death of a worker that prefills while another
+ * follows it. One JSON object per line with --json. About 4
+ * minutes. Exit code 1 when a cold convoy computed a shared block more than once, a takeover took more than
+ * 3 s, or gave other tokens than an uncached run.
  *
- *   --clients 50 --tokens 4096 --answer 4 --runs 3 --workers 2 --phase cold|restore --case question|identical --model smollm2|fixture
+ *   --clients 50 --tokens 4096 --answer 4 --runs 3 --workers 2 --phase takeover|cold|restore --case question|identical --model smollm2|fixture
  */
 const { values } = parseArgs({
   options: {
@@ -48,6 +50,7 @@ const bench = new ConvoyBench(platform, {
   maxTokens: Number(values.answer),
   runs: Number(values.runs),
 });
+const MOST_TAKEOVER_MS = 3000;
 let kept = true;
 const print = (result: object, text: string) => {
   if (values.json) console.log(JSON.stringify({ ...result, model: platform.model.name, cores: cpus().length }));
@@ -60,6 +63,11 @@ for (const phase of phases) {
     if (phase === 'cold') kept &&= result.prefills_per_block === 1;
     print(result, line(result));
   }
+}
+if (values.phase === undefined || values.phase === 'takeover') {
+  const result = await bench.takeover(4);
+  kept &&= result.same_tokens && result.takeover_ms <= MOST_TAKEOVER_MS;
+  print(result, `takeover: ${result.takeover_ms} ms after the dead worker's last sign of life`);
 }
 process.exitCode = kept ? 0 : 1;
 
