@@ -13,52 +13,59 @@ namespace {
 
 template <class S>
 void QuantizeRows(const float* x, uint32_t rows, uint32_t head_dim, uint32_t depth, int8_t* q, float* scale, int32_t* sum) {
+  float row[kMaxHeadDim] = {};
+  int8_t codes[kMaxHeadDim];
   for (uint32_t r = 0; r < rows; ++r, x += head_dim, q += depth) {
-    float most = 0.f;
-    for (uint32_t c = 0; c < head_dim; ++c) {
-      const float a = __builtin_fabsf(x[c]);
-      most = a > most ? a : most;
-    }
-    const float inverse = most > 0.f ? 127.f / most : 0.f;
+    __builtin_memcpy(row, x, head_dim * sizeof(float));
+    auto best = S::Zero();
+    for (uint32_t c = 0; c < head_dim; c += 16) best = S::Max(S::Abs(S::Load(row + c)), best);
+    const float most = S::MaxLanes(best);
+    const auto inverse = S::Set(most > 0.f ? 127.f / most : 0.f);
     int32_t total = 0;
-    for (uint32_t c = 0; c < depth; ++c) {
-      const float y = c < head_dim ? x[c] * inverse : 0.f;
-      const int32_t i = static_cast<int32_t>(y + (y >= 0.f ? 0.5f : -0.5f));
-      q[c] = static_cast<int8_t>(i);
-      total += i;
+    for (uint32_t c = 0; c < head_dim; c += 16) {
+      const auto i = S::ToInt(S::Mul(S::Load(row + c), inverse));
+      S::StoreInt8(codes + c, i);
+      total += S::SumLanes(i);
     }
+    __builtin_memcpy(q, codes, depth);
     scale[r] = most * (1.f / 127.f);
     sum[r] = total;
+  }
+}
+
+// sum[r] += products of kSteps groups of four channels with 16 keys' codes, which stay in registers over the rows.
+template <class S, int kR, int kSteps>
+LONGSHORE_VECTOR void LookDots(typename S::I* sum, const int8_t* q, uint32_t depth, const uint8_t* codes) {
+  typename S::Bytes w[kSteps];
+#pragma GCC unroll 16
+  for (int j = 0; j < kSteps; ++j) w[j] = S::LoadBytes(codes + j * kKeyTile * 4);
+#pragma GCC unroll 12
+  for (int r = 0; r < kR; ++r) {
+    typename S::I dot = sum[r];
+#pragma GCC unroll 16
+    for (int j = 0; j < kSteps; ++j) dot = S::template DotBytes<8>(dot, w[j], q + size_t{depth} * r + 4 * j);
+    sum[r] = dot;
   }
 }
 
 // out[i][0, 128) = approximate scores of the rows [row, row + kR).
 template <class S, int kR>
 LONGSHORE_VECTOR void LookScores(const Look& p, uint32_t row, float (*out)[kKeyTile]) {
-  constexpr int kV = S::kTileVectors;
-  for (uint32_t key = 0; key < kKeyTile; key += 16 * kV) {
-    typename S::I sum[kR][kV];
+  constexpr int kSteps = 4 * S::kTileVectors;
+  const int8_t* q = p.q + size_t{row} * p.depth;
+  for (uint32_t key = 0; key < kKeyTile; key += 16) {
+    typename S::I sum[kR];
+    // Unsigned codes stand for themselves less 128.
+#pragma GCC unroll 12
+    for (int r = 0; r < kR; ++r) sum[r] = S::SetInt((S::kByteCentre - 128) * p.q_sum[row + r]);
+    const uint8_t* codes = p.keys.codes + size_t{key} * 4;
+    uint32_t i = 0;
+    for (; i + 4 * kSteps <= p.depth; i += 4 * kSteps) LookDots<S, kR, kSteps>(sum, q + i, p.depth, codes + size_t{i} * kKeyTile);
+    for (; i < p.depth; i += 4) LookDots<S, kR, 1>(sum, q + i, p.depth, codes + size_t{i} * kKeyTile);
+    const auto scale = S::Load(p.keys.scale + key);
 #pragma GCC unroll 12
     for (int r = 0; r < kR; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < kV; ++v) sum[r][v] = S::SetInt((S::kByteCentre - 128) * p.q_sum[row + r]);
-    const uint8_t* codes = p.keys.codes + size_t{key} * 4;
-    for (uint32_t c = 0; c < p.depth; c += 4, codes += kKeyTile * 4) {
-      typename S::Bytes w[kV];
-#pragma GCC unroll 8
-      for (int v = 0; v < kV; ++v) w[v] = S::LoadBytes(codes + 64 * v);
-#pragma GCC unroll 12
-      for (int r = 0; r < kR; ++r)
-#pragma GCC unroll 8
-        for (int v = 0; v < kV; ++v) sum[r][v] = S::template DotBytes<8>(sum[r][v], w[v], p.q + size_t{row + r} * p.depth + c);
-    }
-#pragma GCC unroll 8
-    for (int v = 0; v < kV; ++v) {
-      const auto scale = S::Load(p.keys.scale + key + 16 * v);
-#pragma GCC unroll 12
-      for (int r = 0; r < kR; ++r)
-        S::Store(out[r] + key + 16 * v, S::MulAdd(S::Mul(S::ToFloat(sum[r][v]), scale), S::Set(p.q_scale[row + r]), S::Set(p.mean_score[size_t{row + r} * kKeyTile])));
-    }
+      S::Store(out[r] + key, S::MulAdd(S::Mul(S::ToFloat(sum[r]), scale), S::Set(p.q_scale[row + r]), S::Set(p.mean_score[size_t{row + r} * kKeyTile])));
   }
 }
 

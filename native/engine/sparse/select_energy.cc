@@ -37,14 +37,18 @@ bool SecondLook(const SparseLayer& layer, const QueryBlock& unit, float tau, Uni
 
 bool SelectByEnergy(const SparseLayer& layer, const QueryBlock& unit, const HeadPolicy& policy, UnitScratch* scratch) {
   ScoreMeans(layer, unit, scratch);
-  const uint32_t blocks = unit.block + 1;
-  layer.kernels->energies(scratch->mean_scores, unit.rows, blocks, scratch->energy);
   const float* energy = scratch->energy;
-  const float least = policy.alpha * *std::max_element(energy, energy + blocks);
+  float least = 0.f;
+  // The energy of a few rows, a prompt's last ones say, misses what a single row looks for: a block that is not computed whole
+  // passes everything on. It is provisional anyway, and its cost is small.
+  if (unit.rows == kBlockTokens) {
+    layer.kernels->energies(scratch->mean_scores, unit.rows, unit.block + 1, scratch->energy);
+    least = policy.alpha * *std::max_element(energy, energy + unit.block + 1);
+  }
   const uint32_t sink = (policy.sink + kBlockTokens - 1) / kBlockTokens, window = (policy.window + kBlockTokens - 1) / kBlockTokens;
-  for (uint32_t b = 0; b < blocks; ++b) {
+  for (uint32_t b = 0; b <= unit.block; ++b) {
     if (b < sink || unit.block - b < window) scratch->selection.always.push_back(b);
-    else if (energy[b] >= least) scratch->selection.kept.push_back(b);
+    else if (least == 0.f || energy[b] >= least) scratch->selection.kept.push_back(b);
   }
   return policy.tau > 0.f ? SecondLook(layer, unit, policy.tau, scratch) : true;
 }
