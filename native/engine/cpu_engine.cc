@@ -25,6 +25,15 @@ std::string NumericsName(const kernels::KernelTable& k, bool exact) {
   std::snprintf(hash, sizeof hash, "-%08x", bits);
   return name + hash;
 }
+
+// Up to here prefill is dense and so is decoding: the same operations, whoever computes a token.
+uint32_t DenseTokens(const AttentionPolicy& prefill, const DecodePolicy& decode, uint32_t context) {
+  const uint32_t prefilled = prefill.dense() ? context : prefill.min_tokens;
+  const uint32_t decoded = decode.kind == DecodeKind::kDense ? context : std::max(decode.min_tokens, 1u) - 1;
+  const uint32_t both = std::min(prefilled, decoded);
+  return both >= context ? context : both / kBlockTokens * kBlockTokens;
+}
+
 constexpr uint32_t kMaxBatchTokens = 1u << 16;
 constexpr uint32_t kMaxKvBlocks = 1u << 24;
 
@@ -105,7 +114,7 @@ void CpuEngine::Describe(const std::string& digest) {
       .bos_id = h.bos_id,
       .backend = "cpu",
       .policy_json = policy_.CanonicalJson(),
-      .dense_tokens = policy_.dense() ? h.context_length : policy_.min_tokens / kBlockTokens * kBlockTokens,
+      .dense_tokens = DenseTokens(policy_, options_.decode, h.context_length),
   };
   stats_.kv_pool_bytes = kv_.bytes();
   stats_.weight_bytes = options_.exact ? file.weight_bytes() : model_->packed_bytes();

@@ -1,3 +1,4 @@
+import { BLOCK_TOKENS } from '@longshore/core';
 import { z } from 'zod';
 
 /** Bytes of the KV pool, and the tokens of a step: what fits a small machine. */
@@ -30,6 +31,8 @@ const environmentSchema = z.object({
   LONGSHORE_CODEC: z.enum(['auto', 'raw', 'lossless', 'int8', 'int4']).default('auto'),
   /** compete: load or compute, whichever is faster, block by block; always: load all that is stored (measurements). */
   LONGSHORE_RESTORE: z.enum(['compete', 'always']).default('compete'),
+  /** Attention of prefill: "default", "dense", another built-in name, or the path of a policy file (docs/design/0017). */
+  LONGSHORE_POLICY: text.default('default'),
   LONGSHORE_MAX_BATCH_TOKENS: whole(16, 65536).default(512),
   LONGSHORE_MAX_RUNNING: whole(1, 1024).default(16),
   LONGSHORE_MAX_WAITING: whole(0, 65536).default(64),
@@ -83,6 +86,7 @@ export interface WorkerConfig {
   /** `auto`: the model's by kv/domain/codec-policy.ts. */
   codec: 'auto' | 'raw' | 'lossless' | 'int8' | 'int4';
   restorePolicy: 'compete' | 'always';
+  policy: string;
   maxBatchTokens: number;
   maxRunning: number;
   maxWaiting: number;
@@ -129,6 +133,12 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
   if (env.LONGSHORE_MAX_RUNNING > env.LONGSHORE_MAX_BATCH_TOKENS) {
     throw new ConfigError(['LONGSHORE_MAX_RUNNING: must not exceed LONGSHORE_MAX_BATCH_TOKENS']);
   }
+  const room = env.LONGSHORE_MAX_BATCH_TOKENS - env.LONGSHORE_MAX_RUNNING;
+  if (env.LONGSHORE_POLICY !== 'dense' && room < BLOCK_TOKENS) {
+    throw new ConfigError([
+      `LONGSHORE_MAX_BATCH_TOKENS: must exceed LONGSHORE_MAX_RUNNING by ${BLOCK_TOKENS} under a sparse policy; or set LONGSHORE_POLICY=dense`,
+    ]);
+  }
   return Object.freeze({
     workerId: env.LONGSHORE_WORKER_ID,
     host: env.LONGSHORE_WORKER_HOST,
@@ -146,6 +156,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     kvDtype: env.LONGSHORE_KV_DTYPE,
     codec: env.LONGSHORE_CODEC,
     restorePolicy: env.LONGSHORE_RESTORE,
+    policy: env.LONGSHORE_POLICY,
     maxBatchTokens: env.LONGSHORE_MAX_BATCH_TOKENS,
     maxRunning: env.LONGSHORE_MAX_RUNNING,
     maxWaiting: env.LONGSHORE_MAX_WAITING,

@@ -11,7 +11,7 @@ export interface OpenedModel {
 
 type ModelConfig = Pick<
   WorkerConfig,
-  'model' | 'backend' | 'threads' | 'kvBytes' | 'kvDtype' | 'touchKv' | 'maxBatchTokens' | 'maxRunning'
+  'model' | 'backend' | 'threads' | 'kvBytes' | 'kvDtype' | 'touchKv' | 'maxBatchTokens' | 'maxRunning' | 'policy'
 >;
 
 const BYTES_OF_DTYPE = { bf16: 2, f32: 4 };
@@ -33,6 +33,7 @@ export async function openModel(config: ModelConfig): Promise<OpenedModel> {
     kvDtype: config.kvDtype,
     touchKv: config.touchKv,
     maxBatchTokens: config.maxBatchTokens,
+    policy: config.policy,
   });
   return { engine, text, kvBlocks };
 }

@@ -87,7 +87,12 @@ export class Worker {
     this.engine = engine;
     const now = () => performance.now();
     const { maxRunning, maxWaiting, maxBatchTokens, workerId } = config;
-    const scheduler = new Scheduler(new BlockManager(kvBlocks), { maxRunning, maxWaiting, maxBatchTokens });
+    const scheduler = new Scheduler(new BlockManager(kvBlocks), {
+      maxRunning,
+      maxWaiting,
+      maxBatchTokens,
+      ...(info.denseTokens < info.contextLength ? { denseTokens: info.denseTokens } : {}),
+    });
     const speed = new PrefillSpeed(PRIOR_PREFILL_TOKENS_PER_SECOND);
     const transfer = new TransferSpeed(PRIOR_STORE_BYTES_PER_MS, STORE_LATENCY_MS);
     const { layers, kvHeads, headDim, kvDtype, kvBytesPerToken } = info;
@@ -100,7 +105,7 @@ export class Worker {
       kvDtype,
       codec,
       codecParameter: 0,
-      policy: { prefill: 'dense' },
+      policy: JSON.parse(info.policyJson) as CanonicalValue,
       numerics: info.numerics,
     };
     const kv = createKvStore({

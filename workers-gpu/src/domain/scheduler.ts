@@ -12,6 +12,8 @@ export interface SchedulerLimits {
   maxWaiting: number;
   /** Tokens of one step. */
   maxBatchTokens: number;
+  /** Blocks that end beyond are computed whole, in one step (the engine's `denseTokens`). Absent: none are. */
+  denseTokens?: number;
 }
 
 /** What a sequence got at its admission. Block counts are leading blocks of its table. */
@@ -70,6 +72,10 @@ export class Scheduler {
 
   constructor(blocks: BlockManager, limits: SchedulerLimits) {
     assertInvariant(limits.maxRunning <= limits.maxBatchTokens, 'a step must hold one token of every running sequence');
+    assertInvariant(
+      limits.denseTokens === undefined || limits.maxRunning + BLOCK_TOKENS <= limits.maxBatchTokens,
+      'a step must hold a whole block beside one token of every running sequence',
+    );
     this.blocks = blocks;
     this.limits = limits;
   }
@@ -316,13 +322,15 @@ export class Scheduler {
   /** Plans one step. `mixedPrefillTokens` bounds prefill while others decode, so that their latency stays bounded. */
   plan(mixedPrefillTokens: number): StepPlan {
     const preempted: Sequence[] = [];
+    const denseTokens = this.limits.denseTokens ?? Number.POSITIVE_INFINITY;
+    for (const sequence of this.active) if (sequence.phase === 'running') sequence.realign(denseTokens);
     for (const sequence of [...this.active]) {
       if (sequence.phase === 'running' && sequence.decoding) this.ensureBlock(sequence, preempted);
     }
     const tailTokens = this.tailsWent ? 0 : this.limits.maxBatchTokens;
     const entries = planStep(
       this.active.filter((sequence) => sequence.runnable > 0),
-      { maxTokens: this.limits.maxBatchTokens, mixedPrefillTokens, tailTokens },
+      { maxTokens: this.limits.maxBatchTokens, mixedPrefillTokens, tailTokens, denseTokens },
       (organizationId) => this.clock.time(organizationId),
     );
     this.tailsWent = !this.tailsWent && entries.some(({ sequence, count }) => count > 1 && isTail(sequence));

@@ -105,6 +105,16 @@ export class Sequence {
     return Math.floor((this.sample ? this.tokens.length - 1 : this.tokens.length) / BLOCK_TOKENS);
   }
 
+  /**
+   * A block that ends beyond `denseTokens` has its true bytes only when one step computes it whole (docs/design/0017). Where the
+   * tokens to complete a block are there but its first ones were computed earlier, the block is begun again.
+   */
+  realign(denseTokens: number): void {
+    const start = this.computed - (this.computed % BLOCK_TOKENS);
+    const end = start + BLOCK_TOKENS;
+    if (this.computed > start && end > denseTokens && this.tokens.length >= end) this.computed = start;
+  }
+
   append(token: number): void {
     this.tokens.push(token);
     this.chain.extend(this.tokens);

@@ -15,6 +15,8 @@ export interface StepLimits {
   mixedPrefillTokens: number;
   /** The same for the ends of prompts that are one block or less from their first token; they go first. 0: they wait their turn. */
   tailTokens: number;
+  /** Blocks that end beyond are computed whole or not at all, even where that exceeds `mixedPrefillTokens`. */
+  denseTokens: number;
 }
 
 /**
@@ -31,17 +33,18 @@ export function planStep(
   const decoding = running.filter((sequence) => sequence.decoding);
   const prefilling = running.filter((sequence) => !sequence.decoding && sequence.runnable > 0);
   const entries = decoding.slice(0, limits.maxTokens).map((sequence) => entryOf(sequence, 1));
+  const room = limits.maxTokens - entries.length;
+  let spent = 0;
   const add = (sequences: readonly Sequence[], budget: number) => {
     for (const [sequence, granted] of shareOut(sequences, budget, servedBy)) {
-      const count = alignedCount(sequence, granted);
+      const count = wholeBlocks(sequence, alignedCount(sequence, granted), room - spent, limits.denseTokens);
       if (count > 0) entries.push(entryOf(sequence, count));
+      spent += count;
     }
   };
-  const room = limits.maxTokens - entries.length;
   const mixed = decoding.length > 0;
   const tails = limits.tailTokens > 0 ? prefilling.filter(isTail) : [];
   add(tails, mixed ? Math.min(room, limits.tailTokens) : room);
-  const spent = entries.reduce((sum, { count }) => sum + count, 0) - decoding.length;
   const left = mixed ? Math.min(room, limits.mixedPrefillTokens) - spent : room - spent;
   if (left > 0) add(tails.length === 0 ? prefilling : prefilling.filter((sequence) => !isTail(sequence)), left);
   return entries;
@@ -49,6 +52,18 @@ export function planStep(
 
 /** One block or less from its first token. */
 export const isTail = (sequence: Sequence): boolean => sequence.remaining <= BLOCK_TOKENS;
+
+/** `count`, or the rest of a block that has to be computed whole: that block first, or nothing where it does not fit. */
+function wholeBlocks(sequence: Sequence, count: number, room: number, denseTokens: number): number {
+  const within = Math.min(count, room);
+  const end = sequence.computed + within;
+  const begun = end % BLOCK_TOKENS;
+  const blockEnd = end - begun + BLOCK_TOKENS;
+  if (begun === 0 || blockEnd <= denseTokens || sequence.tokens.length < blockEnd) return within;
+  if (within > begun) return within - begun;
+  const needed = blockEnd - sequence.computed;
+  return needed <= room ? needed : 0;
+}
 
 function entryOf(sequence: Sequence, count: number): StepEntry {
   const last = sequence.computed + count === sequence.tokens.length;

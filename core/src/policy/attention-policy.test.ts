@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { attentionPolicySchema } from './attention-policy.ts';
+
+const energy = { type: 'block_energy', alpha: 0.02, sink: 256, window: 512 };
+const policy = (changes: object) => ({ format: 'longshore-attention-policy', version: 1, default: energy, ...changes });
+
+test('fills in what a policy leaves out', () => {
+  assert.deepEqual(attentionPolicySchema.parse(policy({})), {
+    format: 'longshore-attention-policy',
+    version: 1,
+    min_tokens: 0,
+    default: { ...energy, tau: 0, mean_correction: false, shared: false },
+  });
+});
+
+test('takes exceptions by layer and by head', () => {
+  const layers = [
+    { layer: 0, default: { type: 'dense' }, heads: { '3': { type: 'a_shape', sink: 128, window: 1024 } } },
+  ];
+  assert.equal(attentionPolicySchema.parse(policy({ layers })).layers?.[0]?.heads?.['3']?.type, 'a_shape');
+});
+
+test('refuses other formats, versions, types, members and values', () => {
+  for (const bad of [
+    policy({ format: 'other' }),
+    policy({ version: 2 }),
+    policy({ surprise: 1 }),
+    policy({ default: { type: 'best' } }),
+    policy({ default: { type: 'dense', alpha: 0.1 } }),
+    policy({ default: { ...energy, alpha: 1.5 } }),
+    policy({ default: { ...energy, window: 0 } }),
+    policy({ min_tokens: -1 }),
+    policy({ min_tokens: 0.5 }),
+    policy({ layers: [{ layer: 0, heads: { x: { type: 'dense' } } }] }),
+    policy({ default: undefined }),
+  ])
+    assert.equal(attentionPolicySchema.safeParse(bad).success, false, JSON.stringify(bad));
+});

@@ -1,0 +1,57 @@
+import { z } from 'zod';
+
+const MAX_TOKENS = 2 ** 24;
+const tokens = z.int().min(0).max(MAX_TOKENS);
+const atLeastOne = z.int().min(1).max(MAX_TOKENS);
+const share = z.number().min(0).max(1);
+/** One selection for the query heads of a KV head that have this policy: the union of theirs. */
+const shared = z.boolean().default(false);
+
+/** Which keys one head reads in prefill. Lengths in tokens count whole blocks of 128, rounded up. */
+export const headPolicySchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('dense') }),
+  /** The first `sink` and the last `window` tokens. */
+  z.strictObject({ type: z.literal('a_shape'), sink: tokens, window: atLeastOne }),
+  /** The columns and diagonals with most mass under a query block's last 64 queries. */
+  z.strictObject({ type: z.literal('vertical_slash'), vertical: tokens, slash: tokens, shared }),
+  /** The `top_k` blocks whose mean key scores best with the query block's mean. */
+  z.strictObject({ type: z.literal('block_sparse'), top_k: atLeastOne, shared }),
+  /**
+   * Blocks whose mean key gets at least `alpha` of the best block's energy; of those, with `tau` > 0, the ones that give some row at
+   * least `tau` of its mass. `mean_correction`: pruned blocks count by their means.
+   */
+  z.strictObject({
+    type: z.literal('block_energy'),
+    alpha: share,
+    sink: tokens,
+    window: atLeastOne,
+    tau: share.default(0),
+    mean_correction: z.boolean().default(false),
+    shared,
+  }),
+]);
+
+/**
+ * The policy file that the engine reads (native/engine/policy). Query blocks that end at or below `min_tokens` are dense; a layer's
+ * `default` goes before the policy's, and `heads` (by query head) before both.
+ */
+export const attentionPolicySchema = z.strictObject({
+  format: z.literal('longshore-attention-policy'),
+  version: z.literal(1),
+  /** For people. */
+  model: z.string().optional(),
+  min_tokens: tokens.default(0),
+  default: headPolicySchema,
+  layers: z
+    .array(
+      z.strictObject({
+        layer: z.int().min(0).max(4095),
+        default: headPolicySchema.optional(),
+        heads: z.record(z.string().regex(/^(0|[1-9]\d{0,3})$/), headPolicySchema).optional(),
+      }),
+    )
+    .optional(),
+});
+
+export type HeadPolicy = z.output<typeof headPolicySchema>;
+export type AttentionPolicy = z.output<typeof attentionPolicySchema>;
