@@ -75,9 +75,9 @@ Status CpuEngine::Load(const EngineOptions& options) {
   policy_ = std::move(policy.value());
   if (Status s = kv_.Allocate({options.kv_blocks, h.layers, h.kv_heads, h.head_dim, options.kv_dtype}); !s.ok()) return s;
   // Sketches are made of bf16 keys: a policy's decode asks for them where it can, an explicit one must have them.
-  const DecodePolicy decode = options.decode.value_or(options.kv_dtype == KvDtype::kBf16 ? policy_.decode : DecodePolicy{});
+  decode_ = options.decode.value_or(options.kv_dtype == KvDtype::kBf16 ? policy_.decode : DecodePolicy{});
   forward_ = std::make_unique<Forward>();
-  if (Status s = forward_->Allocate(*model_, kv_, *threads_, *kernels_, options.max_batch_tokens, policy_, decode, options.exact); !s.ok()) return s;
+  if (Status s = forward_->Allocate(*model_, kv_, *threads_, *kernels_, options.max_batch_tokens, policy_, decode_, options.exact); !s.ok()) return s;
   Describe(digest.value());
   if (options.touch_kv) {
     try {
@@ -114,7 +114,7 @@ void CpuEngine::Describe(const std::string& digest) {
       .bos_id = h.bos_id,
       .backend = "cpu",
       .policy_json = policy_.CanonicalJson(),
-      .dense_tokens = DenseTokens(policy_, options_.decode, h.context_length),
+      .dense_tokens = DenseTokens(policy_, decode_, h.context_length),
   };
   stats_.kv_pool_bytes = kv_.bytes();
   stats_.weight_bytes = options_.exact ? file.weight_bytes() : model_->packed_bytes();

@@ -34,6 +34,7 @@ class CpuEngine final : public Engine {
   std::unique_ptr<ThreadPool> threads_;
   std::unique_ptr<Model> model_;
   AttentionPolicy policy_;
+  DecodePolicy decode_;
   KvPool kv_;
   std::thread toucher_;
   std::atomic<bool> stop_touching_{false};

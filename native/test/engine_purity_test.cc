@@ -56,7 +56,8 @@ TEST(the_policy_changes_what_later_blocks_hold) {
     CHECK(sparse.info().policy_json != dense->info().policy_json);
     CHECK(sparse.info().dense_tokens <= 128 && dense->info().dense_tokens == dense->info().context_length);
     const EngineStats stats = sparse.stats();
-    CHECK(stats.computed_entries > 0 && stats.computed_entries < stats.causal_entries);
+    if (stats.computed_entries == 0 || stats.computed_entries >= stats.causal_entries)
+      Fail(__FILE__, __LINE__, sparse.info().policy_json + ": computed " + std::to_string(stats.computed_entries) + " of " + std::to_string(stats.causal_entries));
   });
 }
 

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { attentionPolicySchema } from './attention-policy.ts';
 
 const energy = { type: 'block_energy', alpha: 0.02, sink: 256, window: 512 };
@@ -19,6 +21,22 @@ test('takes exceptions by layer and by head', () => {
     { layer: 0, default: { type: 'dense' }, heads: { '3': { type: 'a_shape', sink: 128, window: 1024 } } },
   ];
   assert.equal(attentionPolicySchema.parse(policy({ layers })).layers?.[0]?.heads?.['3']?.type, 'a_shape');
+});
+
+test('carries a decode policy', () => {
+  const decode = { type: 'sketch_topk', min_tokens: 16_384 };
+  assert.deepEqual(attentionPolicySchema.parse(policy({ decode })).decode, decode);
+  assert.equal(
+    attentionPolicySchema.safeParse(policy({ decode: { type: 'sketch_topk', blocks: 0.1 } })).success,
+    false,
+  );
+});
+
+test('every policy file of the repository is one', async () => {
+  const folder = fileURLToPath(new URL('../../../test/golden/policies/', import.meta.url));
+  const own = (await readdir(folder)).filter((name) => name.startsWith('tiny-'));
+  assert.ok(own.length > 0);
+  for (const name of own) attentionPolicySchema.parse(JSON.parse(await readFile(folder + name, 'utf8')));
 });
 
 test('refuses other formats, versions, types, members and values', () => {

@@ -31,6 +31,31 @@ export const headPolicySchema = z.discriminatedUnion('type', [
   }),
 ]);
 
+/** How single tokens attend to contexts of `min_tokens` and more (native/engine/decode); what is absent keeps the engine's default. */
+export const decodePolicySchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('dense') }),
+  z.strictObject({
+    type: z.literal('sketch_topk'),
+    min_tokens: atLeastOne.optional(),
+    sink: tokens.optional(),
+    window: atLeastOne.optional(),
+    dense_layers: tokens.optional(),
+    /** Share of keys that is scored exactly, and the mass of those whose values are read. */
+    rescore: share.optional(),
+    min_rescore: z.int().min(16).max(MAX_TOKENS).optional(),
+    keep: share.optional(),
+  }),
+  z.strictObject({
+    type: z.literal('block_topk'),
+    min_tokens: atLeastOne.optional(),
+    sink: tokens.optional(),
+    window: atLeastOne.optional(),
+    dense_layers: tokens.optional(),
+    /** Share of the blocks that is read. */
+    blocks: share.optional(),
+  }),
+]);
+
 /**
  * The policy file that the engine reads (native/engine/policy). Query blocks that end at or below `min_tokens` are dense; a layer's
  * `default` goes before the policy's, and `heads` (by query head) before both.
@@ -51,6 +76,7 @@ export const attentionPolicySchema = z.strictObject({
       }),
     )
     .optional(),
+  decode: decodePolicySchema.optional(),
 });
 
 export type HeadPolicy = z.output<typeof headPolicySchema>;
