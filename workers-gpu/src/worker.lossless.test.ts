@@ -103,6 +103,7 @@ async function openFixture(kvBlocks: number, maxBatchTokens = 2048) {
     kvBytes: kvBlocks * BLOCK_BYTES,
     kvDtype: 'bf16',
     touchKv: false,
+    policy: 'dense',
     maxBatchTokens,
     maxRunning: 8,
   });
