@@ -3,7 +3,8 @@ import type { BlockManager } from './block-manager.ts';
 import { findForkSource } from './fork-source.ts';
 import { assertInvariant } from './invariant.ts';
 import { PrefixLoad } from './prefix-load.ts';
-import type { Sequence } from './sequence.ts';
+import type { Admission, CompletedBlocks, Following, Fork, StepPlan } from './scheduling.ts';
+import { checkQueued, type Sequence } from './sequence.ts';
 import { isTail, planStep, type StepEntry } from './step-plan.ts';
 import { TenantClock } from './tenant-clock.ts';
 
@@ -16,42 +17,7 @@ export interface SchedulerLimits {
   denseTokens?: number;
 }
 
-/** What a sequence got at its admission. Block counts are leading blocks of its table. */
-export interface Admission {
-  sequence: Sequence;
-  residentBlocks: number;
-  /** Blocks [residentBlocks, restoreEnd) are to be restored from the store, as far as they are not computed sooner. */
-  restoreEnd: number;
-  tail: 'device' | 'store' | 'none';
-  /** The leading tokens of the first missing block are to be copied from another sequence's block before it runs. */
-  fork: Fork | undefined;
-}
-
-/** Copies `tokens` leading tokens of a physical block to another, the block that starts at `firstToken`. */
-export interface Fork {
-  from: number;
-  to: number;
-  firstToken: number;
-  tokens: number;
-}
-
-/** A queued sequence and the one that brings what it waits for. */
-export interface Following {
-  follower: Sequence;
-  leader: Sequence;
-}
-
-export interface StepPlan {
-  entries: StepEntry[];
-  preempted: Sequence[];
-}
-
-/** Blocks [start, end) of a sequence became complete. */
-export interface CompletedBlocks {
-  sequence: Sequence;
-  start: number;
-  end: number;
-}
+export type { Admission, CompletedBlocks, Following, Fork, StepPlan } from './scheduling.ts';
 
 /**
  * Decides who runs: admission by tenant fairness and free blocks, single-flight between sequences that share a prefix, step
@@ -436,10 +402,7 @@ export class Scheduler {
     for (const [block, count] of references) {
       assertInvariant(this.blocks.referencesOf(block) >= count, `block ${block} has too few references`);
     }
-    for (const sequence of this.queue) {
-      assertInvariant(sequence.phase === 'waiting' || sequence.phase === 'preempted', `${sequence.id} is not queued`);
-      assertInvariant(sequence.blocks.length === 0, `${sequence.id} waits but holds blocks`);
-    }
+    for (const sequence of this.queue) checkQueued(sequence);
     assertInvariant(this.active.length <= this.limits.maxRunning, 'too many sequences run');
     for (const [hash, owner] of this.inFlight) {
       assertInvariant(this.active.includes(owner), `in-flight block ${hash} has no active owner`);

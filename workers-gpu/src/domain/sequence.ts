@@ -1,4 +1,5 @@
 import { BLOCK_TOKENS } from '@longshore/core';
+import { assertInvariant } from './invariant.ts';
 import type { PrefixChain } from './prefix-chain.ts';
 import type { PrefixLoad } from './prefix-load.ts';
 
@@ -119,4 +120,10 @@ export class Sequence {
     this.tokens.push(token);
     this.chain.extend(this.tokens);
   }
+}
+
+/** Throws unless a sequence outside the device holds nothing on it. */
+export function checkQueued({ id, phase, blocks }: Sequence): void {
+  assertInvariant(phase === 'waiting' || phase === 'preempted', `${id} is not queued`);
+  assertInvariant(blocks.length === 0, `${id} waits but holds blocks`);
 }
