@@ -29,7 +29,7 @@ export async function passKeys(model: Tokenized, tokens: number[], count: number
     const all = [...prefix.slice(0, at), ...sentence, ...prefix.slice(at)].slice(0, length);
     return {
       prefix: Uint32Array.from(all),
-      questions: [await question(model, '\nWhat is the pass key? The pass key is', key)],
+      questions: [await question(model, '\nWhat is the pass key? The pass key is', ` ${key}`)],
     };
   };
   const exams: Exam[] = [];
