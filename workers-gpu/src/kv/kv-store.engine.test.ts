@@ -8,6 +8,7 @@ import { createS3ObjectStore } from './adapters/s3-object-store.ts';
 import type { KvShape } from './kv-store.ts';
 import type { Outcome } from './outcome.ts';
 import { IDENTITY, type KvBench, openKvBench, tenantOf } from './testing/kv-bench.ts';
+import { createHostTier } from './tiers/host-tier.ts';
 
 /** The whole way: a real engine's KV through the real S3 server and Postgres into another engine of the same model. */
 
@@ -120,4 +121,31 @@ describe('KV of a real engine, moved to another through S3', () => {
       context.diagnostic(`largest logit difference ${difference} in a range of ${range}`);
       assert.ok(difference > 0 && difference < most * range, `${difference} of ${range}`);
     });
+
+  test('what a near tier keeps of an object that the engine opened is the sealed object, and restores again', async () => {
+    const { layers, kvHeads, headDim, kvDtype } = writer.info;
+    const shape: KvShape = { layers, kvHeads, headDim, kvDtype, codec: 'raw' };
+    const near = createHostTier({ budgetBytes: 64 * 1024 * 1024, ttlMs: 600_000, now: () => performance.now() });
+    const objects = createS3ObjectStore(server.options);
+    const options = { shape, objects, namespace: namespaceOf({ ...IDENTITY, codec: 'raw' }) };
+    const a = bench.worker('near-writer', { ...options, engine: writer }).store;
+    const b = bench.worker('near-reader', { ...options, engine: reader, tiers: [near] }).store;
+    try {
+      const tenant = await tenantOf(a, await bench.organization());
+      const hashes = chainHashes(tenant.root, TOKENS);
+      await writer.step([{ tokens: TOKENS, position: 0, blockTable: Uint32Array.of(0, 1, 2, 3) }]);
+      unwrap(await a.publish({ tenant, hashes, firstBlock: 0, physicalBlocks: Uint32Array.of(0, 1, 2) }).done);
+      const [slice] = unwrap(await b.lookup({ tenant, hashes })).slices;
+      const request = { tenant, slice: slice!, physicalBlocks: Uint32Array.of(4, 5, 6) };
+      assert.equal(unwrap(await b.restore(request)).tier, 's3');
+      while (b.tierOf(slice!.key) !== 'host') await new Promise((resolve) => setImmediate(resolve));
+      const [kept, stored] = [Buffer.alloc(slice!.storedBytes), Buffer.alloc(slice!.storedBytes)];
+      assert.ok(await near.readInto(slice!.key, kept));
+      await objects.readInto(slice!.key, stored);
+      assert.ok(kept.equals(stored), 'sealed, byte for byte');
+      assert.equal(unwrap(await b.restore(request)).tier, 'host');
+    } finally {
+      await objects.close();
+    }
+  });
 });

@@ -226,8 +226,10 @@ export class Restorer {
     const endBlock = reading.firstBlock + reading.physicalBlocks.length;
     const from = reading.claim === undefined ? reading.firstBlock : reading.claim(reading.firstBlock, endBlock);
     if (from !== undefined) {
+      // The engine opens the object in place: what a tier keeps must be the sealed bytes.
+      const sealedBytes = this.options.objects.wants(reading.key, bytes.length, tier) ? Buffer.from(bytes) : undefined;
       await this.import(reading, from - reading.firstBlock, reader);
-      this.options.objects.offer(reading.key, bytes, tier);
+      if (sealedBytes !== undefined) this.options.objects.offer(reading.key, sealedBytes, tier);
     }
     // Only now: a read that failed may still be filling the buffer.
     buffers.give(bytes);

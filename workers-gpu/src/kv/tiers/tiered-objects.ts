@@ -87,6 +87,14 @@ export class TieredObjects implements ObjectStore {
     return this.tier;
   }
 
+  /** Whether a tier nearer than `servedBy` would take a copy of this object now. */
+  wants(key: string, bytes: number, servedBy: TierName): boolean {
+    const { tiers } = this.options;
+    const far = tiers.findIndex((tier) => tier.name === servedBy);
+    const nearer = far < 0 ? tiers : tiers.slice(0, far);
+    return nearer.some((tier) => !this.filling.get(tier)!.has(key) && tier.accepts(key, bytes));
+  }
+
   /** A whole object that its reader verified and that `servedBy` gave: the nearer tiers may copy it before this returns. */
   offer(key: string, body: Uint8Array, servedBy: TierName): void {
     const { tiers } = this.options;
