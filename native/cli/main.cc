@@ -28,7 +28,7 @@ constexpr const char* kUsage = R"(usage: longshore-native <command> --model <fil
 
 every command: [--threads 0 (all)] [--batch 1024] [--kv bf16|f32] [--isa auto|portable|avx2|avx512] [--exact] [--backend auto]
                [--policy dense (a built-in name or a policy file)]
-               [--decode-policy dense|sketch_topk|block_topk] [--decode-min 8192] [--rescore 0.0075] [--keep 0.99] [--blocks 0.02]
+               [--decode-policy dense|sketch_topk|block_topk] [--decode-min 8192] [--rescore 0.005] [--keep 0.99] [--blocks 0.02]
 )";
 
 }  // namespace

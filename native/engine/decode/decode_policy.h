@@ -11,7 +11,7 @@ struct DecodePolicy {
   DecodeKind kind = DecodeKind::kDense;
   uint32_t min_tokens = 8192;      // contexts below it are dense
   uint32_t sink_tokens = 128, window_tokens = 256;  // always attended; rounded up to whole blocks
-  float rescore = 0.0075f;         // share of the other keys that is scored exactly (kSketchTopk, as the next two)
+  float rescore = 0.005f;          // share of the other keys that is scored exactly (kSketchTopk, as the next two)
   uint32_t min_rescore = 64;       // keys
   float keep = 0.99f;              // of the mass of what was scored exactly; lighter keys' values are not read
   float blocks = 0.02f;            // share of the other blocks that is attended, by the score of their mean key (kBlockTopk)
