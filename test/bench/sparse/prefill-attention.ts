@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,10 +5,10 @@ import { fileURLToPath } from 'node:url';
 import { findInstalled, Home, readConfig } from '@longshore/infra';
 import { readModelMetadata } from '@longshore/native';
 import { loadModelText } from '../../../workers-gpu/src/tokenizer/model-text.ts';
+import { needleModel, runEngine } from './engine.ts';
 import { needlePrompt } from './needle-prompt.ts';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
-const ENGINE = join(ROOT, 'native', 'build', 'longshore-native');
 /** Where dense attention takes minutes, so many query blocks at equal distances are timed and scaled; the line says how many. */
 const DENSE_SAMPLE = 16;
 const WHOLE_DENSE_TOKENS = 8192;
@@ -24,8 +22,8 @@ export interface PrefillCase {
 /** The needle model (its two kinds of prompt) and SmolLM2 (this repository's documents), whichever are on this machine. */
 export async function prefillCases(lengths: readonly number[]): Promise<PrefillCase[]> {
   const cases: PrefillCase[] = [];
-  const needle = process.env.LONGSHORE_EVAL_NEEDLE || join(ROOT, '..', 'shared', 'models', 'needle');
-  if (existsSync(join(needle, 'config.json'))) {
+  const needle = needleModel();
+  if (needle) {
     for (const n of lengths)
       for (const data of ['filler', 'pairs'] as const)
         cases.push({ model: needle, data, tokens: needlePrompt(data, n) });
@@ -55,21 +53,16 @@ export async function benchPrefill(one: PrefillCase, options: { policy: string; 
     await writeFile(file, one.tokens.join(','));
     const sampled = one.tokens.length > WHOLE_DENSE_TOKENS ? ['--dense-sample', String(DENSE_SAMPLE)] : [];
     const named = ['--model', one.model, '--data', one.data, '--tokens', file];
-    const output = await run([...named, '--policy', options.policy, '--threads', options.threads, ...sampled]);
+    const output = await runEngine('bench-prefill-attention', [
+      ...named,
+      '--policy',
+      options.policy,
+      '--threads',
+      options.threads,
+      ...sampled,
+    ]);
     return JSON.parse(output) as object;
   } finally {
     await rm(folder, { recursive: true });
   }
-}
-
-function run(args: string[]): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(ENGINE, ['bench-prefill-attention', ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
-    let output = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
-    child.on('error', reject);
-    child.on('close', (status) =>
-      status === 0 ? resolve(output) : reject(new Error(`${ENGINE} ended with ${status}`)),
-    );
-  });
 }
