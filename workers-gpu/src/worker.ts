@@ -26,6 +26,7 @@ import {
   createPostgresDirectory,
   createPostgresKeyRing,
   createPostgresMissRecords,
+  type KvStoreOptions,
   type ObjectStore,
   type Tier,
 } from './kv/index.ts';
@@ -61,6 +62,8 @@ export interface WorkerOptions {
   /** Nearest first; default none. Closed with the worker. */
   tiers?: readonly Tier[];
   database: Database;
+  /** Changes to the KV store: other ports, ages or intervals than those that follow from the rest. */
+  store?: Partial<KvStoreOptions>;
   log: Logger;
   /** The engine is broken: the process should end so that its supervisor starts a new one. */
   onFault: (error: unknown) => void;
@@ -127,6 +130,7 @@ export class Worker {
         // A read that was given up because its blocks were computed sooner is no fault.
         if (fault.kind !== 'cancelled') log.warn('store_fault', { ...fault });
       },
+      ...options.store,
     });
     const loop = new EngineLoop({
       engine,

@@ -74,7 +74,14 @@ export async function startTestServer(): Promise<TestServer> {
     await rm(folder, { recursive: true, force: true });
     throw new Error(`the test Postgres did not start:\n${log.join('')}`, { cause });
   }
-  return { url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`, stop: () => server.stop() };
+  return {
+    url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
+    async stop() {
+      // Nothing else may keep this process alive by now: it would end here, with exit code 0 and what comes after left undone.
+      const awake = setInterval(() => {}, 60_000);
+      await server.stop().finally(() => clearInterval(awake));
+    },
+  };
 }
 
 /**

@@ -4,7 +4,7 @@ export { createMemoryObjectStore } from './adapters/memory-object-store.ts';
 export { createPostgresDirectory, createPostgresKeyRing } from './adapters/postgres-directory.ts';
 export { createPostgresMissRecords } from './adapters/postgres-miss-records.ts';
 export { createS3ObjectStore } from './adapters/s3-object-store.ts';
-export { createKvStore } from './create-kv-store.ts';
+export { createKvStore, type KvStoreOptions } from './create-kv-store.ts';
 export { chooseCodec } from './domain/codec-policy.ts';
 export { farthestTier } from './domain/farthest-tier.ts';
 export { nearestChange } from './domain/identity-change.ts';

@@ -12,6 +12,7 @@ import { parseConfig, type WorkerConfig } from '../config.ts';
 import { workerApp } from '../http/app.ts';
 import { createDiskObjectStore, type ObjectStore } from '../kv/index.ts';
 import { type OpenedModel, openModel } from '../open-model.ts';
+import { openTiers } from '../open-tiers.ts';
 import { jsonLogger } from '../telemetry/log.ts';
 import { Worker } from '../worker.ts';
 import { testModel } from './test-model.ts';
@@ -138,7 +139,9 @@ async function startWorker(
   const model = { ...opened, engine: filtered(opened.engine, through) };
   const logs: string[] = [];
   const log = jsonLogger({ workerId: config.workerId }, (line) => logs.push(line));
-  const worker = new Worker({ config, model, objects, database: client.db, log, onFault: () => {} });
+  // Near tiers only where a test names a folder for them.
+  const tiers = config.tiers.diskFolder === undefined ? [] : await openTiers(config, log);
+  const worker = new Worker({ config, model, objects, tiers, database: client.db, log, onFault: () => {} });
   const server = serve({ fetch: workerApp(worker, config.poolToken).fetch, hostname: config.host, port: 0 });
   await new Promise((resolve) => server.once('listening', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
