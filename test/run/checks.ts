@@ -78,7 +78,7 @@ export const CHECKS: Check[] = [
     [...inWorkspaces('db', 'native', 'workers-gpu'), 'test/eval/*.test.ts'],
     1,
   ),
-  nodeTests('simulation (node:test)', ['test/simulation/**/*.test.ts'], 1),
+  nodeTests('simulation, timing (node:test)', ['test/{simulation,timing}/**/*.test.ts'], 1),
   nativeTests('engine (ctest)', 'build', []),
   nativeTests('engine under ASan and UBSan (ctest)', 'build/sanitized', ['--no-addon', '--sanitize']),
   nodeTests('end to end (real platform)', ['test/{e2e,harness,contract}/**/*.test.ts'], 1),
