@@ -97,17 +97,21 @@ struct Look {
   const float* mean_score;       // element (0, this block) of [rows][128]
 };
 
-// A block's sketches against one query: scores[i] = base + factor[i] (bias + step * sum of 4-channel table entries).
+// A block's sketches against the queries of some heads: scores[i] = base + factor[i] (bias + step * sum of 4-channel table entries).
 // codes: [groups][64]. Byte i holds key i/2 + 32 (i % 2) in its low four bits and that key + 64 in its high ones: the signs of
-// four rotated channels, bit set where not negative. groups: even. tables: entries at most 127, so that two add up in a byte.
-struct SketchScan {
-  const uint8_t* codes;
-  const uint16_t* factors;       // [128] f16
+// four rotated channels, bit set where not negative. groups: a multiple of 4. tables: entries at most 63, so that four add up in a byte.
+struct SketchQuery {
   const uint8_t* tables;         // [groups][16]
-  uint32_t groups;
   float base, bias, step;
   float* scores;                 // [128]
   float* best;                   // [16]: the largest of keys i, i + 16, ..., i + 112
+};
+struct SketchScan {
+  const uint8_t* codes;
+  const uint16_t* factors;       // [128] f16
+  uint32_t groups;
+  const SketchQuery* queries;
+  uint32_t count;
 };
 
 // Softmax-weighted values of single keys: o += sum 2^(scores[i] - m) v_i, l += sum 2^(scores[i] - m).

@@ -7,19 +7,32 @@
 namespace longshore::kernels {
 namespace {
 
+// Codes are unpacked once for kQueries queries.
+template <class S, int kQueries>
+LONGSHORE_VECTOR void ScanQueries(const SketchScan& p, const SketchQuery* queries) {
+  alignas(64) uint16_t sums[kQueries][kKeyTile];
+  const uint8_t* tables[kQueries];
+  for (int q = 0; q < kQueries; ++q) tables[q] = queries[q].tables;
+  S::template LookupSums<kQueries>(p.codes, tables, p.groups, sums);
+  for (int q = 0; q < kQueries; ++q) {
+    const SketchQuery& query = queries[q];
+    const auto base = S::Set(query.base), bias = S::Set(query.bias), step = S::Set(query.step);
+    auto best = S::Set(-__builtin_huge_valf());
+    for (uint32_t i = 0; i < kKeyTile; i += 16) {
+      const auto product = S::MulAdd(S::LoadU16(sums[q] + i), step, bias);
+      const auto score = S::MulAdd(S::LoadF16(p.factors + i), product, base);
+      S::Store(query.scores + i, score);
+      best = S::Max(score, best);
+    }
+    S::Store(query.best, best);
+  }
+}
+
 template <class S>
 void ScanSketches(const SketchScan& p) {
-  alignas(64) uint16_t sums[kKeyTile];
-  S::LookupSums(p.codes, p.tables, p.groups, sums);
-  const auto base = S::Set(p.base), bias = S::Set(p.bias), step = S::Set(p.step);
-  auto best = S::Set(-__builtin_huge_valf());
-  for (uint32_t i = 0; i < kKeyTile; i += 16) {
-    const auto product = S::MulAdd(S::LoadU16(sums + i), step, bias);
-    const auto score = S::MulAdd(S::LoadF16(p.factors + i), product, base);
-    S::Store(p.scores + i, score);
-    best = S::Max(score, best);
-  }
-  S::Store(p.best, best);
+  uint32_t q = 0;
+  for (; q + 2 <= p.count; q += 2) ScanQueries<S, 2>(p, p.queries + q);
+  if (q < p.count) ScanQueries<S, 1>(p, p.queries + q);
 }
 
 template <class S>

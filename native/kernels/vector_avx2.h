@@ -151,24 +151,32 @@ struct Avx2 {
     return {_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(Load128(p))), _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(Load128(p + 8)))};
   }
 
-  LONGSHORE_VECTOR void LookupSums(const uint8_t* codes, const uint8_t* tables, uint32_t groups, uint16_t* sums) {
+  template <int kQueries>
+  LONGSHORE_VECTOR void LookupSums(const uint8_t* codes, const uint8_t* const* tables, uint32_t groups, uint16_t (*sums)[128]) {
     const __m256i nibble = _mm256_set1_epi8(15), byte = _mm256_set1_epi16(255);
     for (int half = 0; half < 2; ++half) {
-      __m256i sum[4] = {};
-      const uint8_t* code = codes + 32 * half;
-      const uint8_t* table = tables;
-      for (uint32_t g = 0; g < groups; g += 2, code += 128, table += 32) {
-        const __m256i a = Load256(code), b = Load256(code + 64);
-        const __m256i table_a = _mm256_broadcastsi128_si256(Load128(table)), table_b = _mm256_broadcastsi128_si256(Load128(table + 16));
-        const __m256i low = _mm256_add_epi8(_mm256_shuffle_epi8(table_a, _mm256_and_si256(a, nibble)), _mm256_shuffle_epi8(table_b, _mm256_and_si256(b, nibble)));
-        const __m256i high = _mm256_add_epi8(_mm256_shuffle_epi8(table_a, _mm256_and_si256(_mm256_srli_epi16(a, 4), nibble)),
-                                             _mm256_shuffle_epi8(table_b, _mm256_and_si256(_mm256_srli_epi16(b, 4), nibble)));
-        sum[0] = _mm256_add_epi16(sum[0], _mm256_and_si256(low, byte));
-        sum[1] = _mm256_add_epi16(sum[1], _mm256_srli_epi16(low, 8));
-        sum[2] = _mm256_add_epi16(sum[2], _mm256_and_si256(high, byte));
-        sum[3] = _mm256_add_epi16(sum[3], _mm256_srli_epi16(high, 8));
+      __m256i sum[kQueries][4] = {};
+      for (uint32_t g = 0; g < groups; g += 4) {
+        __m256i low[kQueries], high[kQueries];
+        for (uint32_t i = 0; i < 4; ++i) {
+          const __m256i x = Load256(codes + (g + i) * 64 + 32 * half);
+          const __m256i l = _mm256_and_si256(x, nibble), h = _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble);
+          for (int q = 0; q < kQueries; ++q) {
+            const __m256i table = _mm256_broadcastsi128_si256(Load128(tables[q] + (g + i) * 16));
+            const __m256i a = _mm256_shuffle_epi8(table, l), b = _mm256_shuffle_epi8(table, h);
+            low[q] = i == 0 ? a : _mm256_add_epi8(low[q], a);
+            high[q] = i == 0 ? b : _mm256_add_epi8(high[q], b);
+          }
+        }
+        for (int q = 0; q < kQueries; ++q) {
+          sum[q][0] = _mm256_add_epi16(sum[q][0], _mm256_and_si256(low[q], byte));
+          sum[q][1] = _mm256_add_epi16(sum[q][1], _mm256_srli_epi16(low[q], 8));
+          sum[q][2] = _mm256_add_epi16(sum[q][2], _mm256_and_si256(high[q], byte));
+          sum[q][3] = _mm256_add_epi16(sum[q][3], _mm256_srli_epi16(high[q], 8));
+        }
       }
-      for (int i = 0; i < 4; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + 32 * i + 16 * half), sum[i]);
+      for (int q = 0; q < kQueries; ++q)
+        for (int i = 0; i < 4; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums[q] + 32 * i + 16 * half), sum[q][i]);
     }
   }
 };

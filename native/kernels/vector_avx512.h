@@ -122,22 +122,31 @@ struct Avx512 {
   LONGSHORE_VECTOR F LoadU16(const uint16_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))); }
 
   // Sums of table entries for the 128 keys of a block; see SketchScan.
-  LONGSHORE_VECTOR void LookupSums(const uint8_t* codes, const uint8_t* tables, uint32_t groups, uint16_t* sums) {
+  template <int kQueries>
+  LONGSHORE_VECTOR void LookupSums(const uint8_t* codes, const uint8_t* const* tables, uint32_t groups, uint16_t (*sums)[128]) {
     const __m512i nibble = _mm512_set1_epi8(15), byte = _mm512_set1_epi16(255);
-    __m512i sum[4] = {};
-    for (uint32_t g = 0; g < groups; g += 2, codes += 128, tables += 32) {
-      const __m512i a = _mm512_loadu_si512(codes), b = _mm512_loadu_si512(codes + 64);
-      const __m512i table_a = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tables)));
-      const __m512i table_b = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tables + 16)));
-      const __m512i low = _mm512_add_epi8(_mm512_shuffle_epi8(table_a, _mm512_and_si512(a, nibble)), _mm512_shuffle_epi8(table_b, _mm512_and_si512(b, nibble)));
-      const __m512i high = _mm512_add_epi8(_mm512_shuffle_epi8(table_a, _mm512_and_si512(_mm512_srli_epi16(a, 4), nibble)),
-                                           _mm512_shuffle_epi8(table_b, _mm512_and_si512(_mm512_srli_epi16(b, 4), nibble)));
-      sum[0] = _mm512_add_epi16(sum[0], _mm512_and_si512(low, byte));
-      sum[1] = _mm512_add_epi16(sum[1], _mm512_srli_epi16(low, 8));
-      sum[2] = _mm512_add_epi16(sum[2], _mm512_and_si512(high, byte));
-      sum[3] = _mm512_add_epi16(sum[3], _mm512_srli_epi16(high, 8));
+    __m512i sum[kQueries][4] = {};
+    for (uint32_t g = 0; g < groups; g += 4) {
+      __m512i low[kQueries], high[kQueries];
+      for (uint32_t i = 0; i < 4; ++i) {
+        const __m512i x = _mm512_loadu_si512(codes + (g + i) * 64);
+        const __m512i l = _mm512_and_si512(x, nibble), h = _mm512_and_si512(_mm512_srli_epi16(x, 4), nibble);
+        for (int q = 0; q < kQueries; ++q) {
+          const __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(tables[q] + (g + i) * 16)));
+          const __m512i a = _mm512_shuffle_epi8(table, l), b = _mm512_shuffle_epi8(table, h);
+          low[q] = i == 0 ? a : _mm512_add_epi8(low[q], a);
+          high[q] = i == 0 ? b : _mm512_add_epi8(high[q], b);
+        }
+      }
+      for (int q = 0; q < kQueries; ++q) {
+        sum[q][0] = _mm512_add_epi16(sum[q][0], _mm512_and_si512(low[q], byte));
+        sum[q][1] = _mm512_add_epi16(sum[q][1], _mm512_srli_epi16(low[q], 8));
+        sum[q][2] = _mm512_add_epi16(sum[q][2], _mm512_and_si512(high[q], byte));
+        sum[q][3] = _mm512_add_epi16(sum[q][3], _mm512_srli_epi16(high[q], 8));
+      }
     }
-    for (int i = 0; i < 4; ++i) _mm512_storeu_si512(sums + 32 * i, sum[i]);
+    for (int q = 0; q < kQueries; ++q)
+      for (int i = 0; i < 4; ++i) _mm512_storeu_si512(sums[q] + 32 * i, sum[q][i]);
   }
 };
 

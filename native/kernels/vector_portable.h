@@ -220,14 +220,18 @@ struct Portable {
     return r;
   }
 
-  LONGSHORE_VECTOR void LookupSums(const uint8_t* codes, const uint8_t* tables, uint32_t groups, uint16_t* sums) {
-    std::memset(sums, 0, 128 * sizeof *sums);
-    for (uint32_t g = 0; g < groups; ++g, codes += 64, tables += 16)
-      for (int i = 0; i < 64; ++i) {
-        const int key = i / 2 + i % 2 * 32;
-        sums[key] = static_cast<uint16_t>(sums[key] + tables[codes[i] & 15]);
-        sums[key + 64] = static_cast<uint16_t>(sums[key + 64] + tables[codes[i] >> 4]);
-      }
+  template <int kQueries>
+  LONGSHORE_VECTOR void LookupSums(const uint8_t* codes, const uint8_t* const* tables, uint32_t groups, uint16_t (*sums)[128]) {
+    for (int q = 0; q < kQueries; ++q) {
+      std::memset(sums[q], 0, sizeof sums[q]);
+      for (uint32_t g = 0; g < groups; ++g)
+        for (int i = 0; i < 64; ++i) {
+          const uint8_t byte = codes[g * 64 + i];
+          uint16_t* key = sums[q] + i / 2 + i % 2 * 32;
+          key[0] = static_cast<uint16_t>(key[0] + tables[q][g * 16 + (byte & 15)]);
+          key[64] = static_cast<uint16_t>(key[64] + tables[q][g * 16 + (byte >> 4)]);
+        }
+    }
   }
 };
 

@@ -158,11 +158,16 @@ TEST(scans_are_equal_on_every_instruction_set_and_to_their_definition) {
     std::vector<uint8_t> codes(size_t{groups} * 64), tables(size_t{groups} * 16);
     std::vector<uint16_t> factors(128);
     for (uint8_t& x : codes) x = static_cast<uint8_t>(random.Next());
-    for (uint8_t& x : tables) x = static_cast<uint8_t>(random.Next() % 128);
+    for (uint8_t& x : tables) x = static_cast<uint8_t>(random.Next() % 64);
     for (uint16_t& x : factors) x = F32ToF16(static_cast<float>(random.Next() % 1000) / 500.f);
     for (const kernels::KernelTable* table : Tables()) {
-      std::vector<float> scores(128), best(16, -1e30f);
-      table->scan_sketches({codes.data(), factors.data(), tables.data(), groups, 1.5f, -3.f, 0.25f, scores.data(), best.data()});
+      // Three equal queries: a pair and one alone have the same scores.
+      std::vector<float> all(3 * 128), most_of(3 * 16, -1e30f);
+      std::vector<kernels::SketchQuery> queries;
+      for (uint32_t q = 0; q < 3; ++q) queries.push_back({tables.data(), 1.5f, -3.f, 0.25f, &all[q * 128], &most_of[q * 16]});
+      table->scan_sketches({codes.data(), factors.data(), groups, queries.data(), 3});
+      const std::vector<float> scores(all.begin(), all.begin() + 128), best(most_of.begin(), most_of.begin() + 16);
+      CHECK(std::equal(scores.begin(), scores.end(), all.begin() + 128) && std::equal(scores.begin(), scores.end(), all.begin() + 256));
       for (uint32_t t = 0; t < 128; ++t) {
         uint32_t sum = 0;
         for (uint32_t g = 0; g < groups; ++g) {

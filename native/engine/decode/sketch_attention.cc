@@ -14,8 +14,9 @@ namespace {
 using kernels::kKeyTile;
 
 constexpr uint32_t kScanBlocks = 64;        // of a task
+constexpr uint32_t kQueriesOfScan = 8;      // heads whose queries are scanned with one call
 constexpr uint32_t kGroupsOfBlock = 16;     // a block's keys fall into groups of 8 whose best score the scan reports
-constexpr uint32_t kMaxEntry = 127;         // of a lookup table
+constexpr uint32_t kMaxEntry = 63;          // of a lookup table
 
 constexpr uint64_t RoundUp(uint64_t x, uint64_t to) { return (x + to - 1) / to * to; }
 
@@ -128,23 +129,27 @@ void SketchAttention::Scan(const kernels::KernelTable& kernels, const AttentionI
                            uint32_t last) {
   kernels::SketchScan scan{};
   scan.groups = index_.groups();
+  std::array<kernels::SketchQuery, kQueriesOfScan> queries;
+  scan.queries = queries.data();
   for (uint32_t b = first; b < last; ++b) {
     const uint32_t block = item.block_table[b];
     scan.codes = index_.codes(block, layer, kv_head);
     scan.factors = index_.factors(block, layer, kv_head);
     const uint16_t* mean = index_.mean(block, layer, kv_head);
-    for (uint32_t head = kv_head * group_; head < (kv_head + 1) * group_; ++head) {
-      kernels.dot_bf16(&mean, 1, queries_ + head * RoundUp(padded_ * 4, 64) / 4, padded_, &scan.base);
-      if (policy_.kind == DecodeKind::kBlockTopk) {
-        best_[size_t{head} * max_blocks_ * kGroupsOfBlock + (b - middle.first)] = scan.base;
-        continue;
+    for (uint32_t head = kv_head * group_, end = head + group_; head < end; head += scan.count) {
+      scan.count = std::min(end - head, kQueriesOfScan);
+      for (uint32_t i = 0; i < scan.count; ++i) {
+        const size_t row = size_t{head + i} * max_blocks_ + (b - middle.first);
+        kernels::SketchQuery& q = queries[i];
+        kernels.dot_bf16(&mean, 1, queries_ + (head + i) * RoundUp(padded_ * 4, 64) / 4, padded_, &q.base);
+        q.tables = tables_ + size_t{head + i} * scan.groups * 16;
+        q.bias = bias_step_[2 * (head + i)];
+        q.step = bias_step_[2 * (head + i) + 1];
+        q.scores = scores_ + row * kKeyTile;
+        q.best = best_ + row * kGroupsOfBlock;
+        if (policy_.kind == DecodeKind::kBlockTopk) best_[size_t{head + i} * max_blocks_ * kGroupsOfBlock + (b - middle.first)] = q.base;
       }
-      scan.tables = tables_ + size_t{head} * scan.groups * 16;
-      scan.bias = bias_step_[2 * head];
-      scan.step = bias_step_[2 * head + 1];
-      scan.scores = scores_ + (size_t{head} * max_blocks_ + (b - middle.first)) * kKeyTile;
-      scan.best = best_ + (size_t{head} * max_blocks_ + (b - middle.first)) * kGroupsOfBlock;
-      kernels.scan_sketches(scan);
+      if (policy_.kind == DecodeKind::kSketchTopk) kernels.scan_sketches(scan);
     }
   }
 }
