@@ -47,6 +47,7 @@ import { fileKeyOf } from './session-file/frames.ts';
 import { SessionFiles } from './session-file/session-files.ts';
 import type { Logger } from './telemetry/log.ts';
 import { WorkerMetrics } from './telemetry/metrics.ts';
+import { registerStoreMetrics } from './telemetry/store-metrics.ts';
 import { registerTierMetrics } from './telemetry/tier-metrics.ts';
 
 /** Priors until the first measurements: a slow computer, and a store fast enough to be tried. */
@@ -206,6 +207,7 @@ export class Worker {
       prefillTokensPerSecond: () => speed.tokensPerSecond,
       storeMegabytesPerSecond: () => transfer.megabytesPerSecond,
     });
+    registerStoreMetrics(this.metrics.registry, () => kv.stats());
     registerTierMetrics(this.metrics.registry, () => kv.stats().tiers);
     loop.start();
   }

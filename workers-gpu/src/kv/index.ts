@@ -14,5 +14,6 @@ export type { Explanation } from './miss-explainer.ts';
 export type { Outcome, StoreFault } from './outcome.ts';
 export type { ObjectStore, Tier, TierStats } from './ports.ts';
 export { openBytes, sealBytes } from './sealed-bytes.ts';
+export type { KvStoreStats } from './stats.ts';
 export type { TenantKeys } from './tenant-keys.ts';
 export { createHostTier } from './tiers/host-tier.ts';

@@ -217,12 +217,15 @@ function fill(body: Readable, signal: AbortSignal, target: Uint8Array, took: (by
 
 function storeErrorOf(cause: unknown): StoreError {
   if (cause instanceof StoreError) return cause;
-  const error = cause as Error & { $metadata?: { httpStatusCode?: number } };
+  const error = cause as Error & { code?: string; $metadata?: { httpStatusCode?: number } };
   const status = error.$metadata?.httpStatusCode;
   if (error.name === 'NoSuchKey' || (status === 404 && error.name !== 'NoSuchBucket'))
     return new StoreError('missing', 'no such object', cause);
   if (error.name === 'InvalidRange' || status === 416)
     return new StoreError('truncated', 'the object is too short', cause);
-  if (error.name === 'TimeoutError') return new StoreError('timeout', 'the object store did not answer in time', cause);
+  // The client also calls a broken connection a TimeoutError.
+  const isBroken = error.code === 'ECONNRESET' || error.code === 'EPIPE';
+  if (error.name === 'TimeoutError' && !isBroken)
+    return new StoreError('timeout', 'the object store did not answer in time', cause);
   return new StoreError('unavailable', `object store: ${error.name}: ${error.message}`, cause);
 }
