@@ -42,7 +42,7 @@ const nodeTests = (name: string, patterns: string[], concurrency: number): Check
 });
 
 /** Builds the engine's tests and runs them all; with sanitizers, any report of theirs is a failure. */
-const nativeTests = (name: string, folder: string, buildFlags: string[]): Check => ({
+const nativeTests = (name: string, folder: string, buildFlags: string[], parallel = 1): Check => ({
   name,
   async run(env) {
     const dir = join(ROOT, 'native', folder);
@@ -55,7 +55,16 @@ const nativeTests = (name: string, folder: string, buildFlags: string[]): Check 
       },
     );
     if (built.status !== 0) return { passed: 0, failed: 1, output: built.output };
-    const flags = ['--test-dir', dir, '--output-on-failure', '--timeout', '600', '--no-tests=error'];
+    const flags = [
+      '--test-dir',
+      dir,
+      '--output-on-failure',
+      '--timeout',
+      '600',
+      '--no-tests=error',
+      '--parallel',
+      String(parallel),
+    ];
     const { output } = await run('ctest', flags, { env, timeoutMs: 15 * MINUTE });
     const summary = /(\d+)% tests passed, (\d+) tests failed out of (\d+)/.exec(output);
     if (!summary) return { passed: 0, failed: 1, output };
@@ -80,7 +89,7 @@ export const CHECKS: Check[] = [
   ),
   nodeTests('simulation, timing (node:test)', ['test/{simulation,timing}/**/*.test.ts'], 1),
   nativeTests('engine (ctest)', 'build', []),
-  nativeTests('engine under ASan and UBSan (ctest)', 'build/sanitized', ['--no-addon', '--sanitize']),
+  nativeTests('engine under ASan and UBSan (ctest)', 'build/sanitized', ['--no-addon', '--sanitize'], 2),
   nodeTests('end to end (real platform)', ['test/{e2e,harness,contract}/**/*.test.ts'], 1),
   {
     name: 'demo (small)',
