@@ -27,6 +27,12 @@ std::vector<HeadPolicy> Policies() {
   return all;
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+constexpr uint32_t kFewer = 6;  // the sanitizers look at memory, not at numbers: a part of the rows and shapes shows them all
+#else
+constexpr uint32_t kFewer = 1;
+#endif
+
 struct Errors {
   double all = 0, worst_row = 0;  // relative, by norms
 };
@@ -37,7 +43,7 @@ Errors Compare(const SparseCase& c, const std::vector<float>& out, uint32_t firs
   double error_sum = 0, norm_sum = 1e-30;
   for (const auto& [key, unit] : record.units) {
     const uint32_t head = std::get<1>(key);
-    for (uint32_t t = unit.position; t < unit.position + unit.rows; t += stride) {
+    for (uint32_t t = unit.position; t < unit.position + unit.rows; t += stride * kFewer) {
       const std::vector<double> expected = c.Expected(t, head, unit.selection, corrected, rounded);
       double error = 0, norm = 1e-30;
       for (uint32_t i = 0; i < c.s.head_dim; ++i) {
@@ -91,7 +97,7 @@ TEST(every_policy_equals_the_softmax_over_its_keys) {
 TEST(random_shapes_equal_the_reference_too) {
   Random random(12);
   const std::vector<HeadPolicy> policies = Policies();
-  for (int i = 0; i < 24; ++i) {
+  for (uint32_t i = 0; i < 24 / kFewer; ++i) {
     const uint32_t kv_heads = 1 + random.Below(3), group = 1 + random.Below(3);
     const SparseShape shape{kv_heads * group, kv_heads, 2 * (1 + random.Below(48)), 1 + random.Below(900), random.Below(3) ? KvDtype::kBf16 : KvDtype::kF32};
     SparseCase c(random, shape);
