@@ -31,8 +31,9 @@ const environmentSchema = z.object({
   LONGSHORE_CODEC: z.enum(['auto', 'raw', 'lossless', 'int8', 'int4']).default('auto'),
   /** compete: load or compute, whichever is faster, block by block; always: load all that is stored (measurements). */
   LONGSHORE_RESTORE: z.enum(['compete', 'always']).default('compete'),
-  /** Attention of prefill: "default", "dense", another built-in name, or the path of a policy file (docs/design/0017). */
-  LONGSHORE_POLICY: text.default('default'),
+  /** Attention of prefill: "dense", "default" (the engine's sparse settings), another built-in name, or the path of a policy file (docs/design/0017). */
+  // Sparse only where it is asked for: the general settings lose answers of the default model (docs/design/0017).
+  LONGSHORE_POLICY: text.default('dense'),
   LONGSHORE_MAX_BATCH_TOKENS: whole(16, 65536).default(512),
   LONGSHORE_MAX_RUNNING: whole(1, 1024).default(16),
   LONGSHORE_MAX_WAITING: whole(0, 65536).default(64),
