@@ -8,7 +8,8 @@ let platform: TestPlatform;
 let model: string;
 
 before(async () => {
-  platform = await startTestPlatform({ model: 'smollm2' });
+  // What is stored is loaded, however slow this machine is just then beside what it could compute.
+  platform = await startTestPlatform({ model: 'smollm2', env: { LONGSHORE_RESTORE: 'always' } });
   model = platform.model.name;
 });
 after(() => platform?.[Symbol.asyncDispose]());
