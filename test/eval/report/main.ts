@@ -76,6 +76,7 @@ for (const model of distinct(cells.map((cell) => cell.model))) {
       x: 'density of prefill, %',
       y: 'kept of dense, %',
       logX: true,
+      shownY: [0, 100],
       joined: false,
       series: policies.map((name) => ({
         name,

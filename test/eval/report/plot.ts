@@ -13,6 +13,8 @@ export interface Plot {
   /** Logarithmic x axis, for lengths and densities. */
   logX?: boolean;
   logY?: boolean;
+  /** Values that the y axis shows whatever the points are: shares are read against 0 and 100. */
+  shownY?: readonly number[];
   /** Points joined by lines. */
   joined: boolean;
 }
@@ -65,12 +67,7 @@ export function svg(plot: Plot): string {
     LEFT,
     WIDTH - RIGHT,
   );
-  const y = axis(
-    all.map(([, value]) => value),
-    plot.logY === true,
-    HEIGHT - BOTTOM,
-    TOP,
-  );
+  const y = axis([...all.map(([, value]) => value), ...(plot.shownY ?? [])], plot.logY === true, HEIGHT - BOTTOM, TOP);
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">`,
     `<title>${escaped(plot.title)}</title>`,
