@@ -19,13 +19,13 @@ export interface ComputeCost {
   estimateMs(start: number, end: number): number;
 }
 
-/** Live rates are believed after this long; until then the learned ones are. */
-const SETTLE_MS = 20;
+/** Live rates are believed after this long, and half of what the load should take: its first bytes come slowly. Until then the learned ones are. */
+const SETTLE_MS = 50;
 /**
  * Computing beside a load slows it where both need the same cores. It is worth that only where it clearly spares a read: when the
  * first part that is still to come would be computed in this share of the time until it arrives, or everything would sooner.
  */
-const CLEAR_WIN = 0.5;
+const CLEAR_WIN = 0.2;
 const NARROW_WIN = 0.95;
 
 /**
@@ -138,6 +138,6 @@ export class RestoreRace {
       return waited > 2 * latencyMs + SETTLE_MS ? Math.max(learned, waited) : learned + Math.max(0, latencyMs - waited);
     }
     const seconds = now - this.firstAt;
-    return seconds < SETTLE_MS ? learned : (missing * seconds) / this.arrivedBytes;
+    return seconds < Math.max(SETTLE_MS, learned / 2) ? learned : (missing * seconds) / this.arrivedBytes;
   }
 }
