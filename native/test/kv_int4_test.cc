@@ -5,30 +5,13 @@
 
 #include "engine/kv/bf16.h"
 #include "engine/kv/codec.h"
+#include "test/block_coder.h"
 #include "test/check.h"
 
 namespace longshore {
 namespace {
 
-struct Coder {
-  KvShape shape;
-  uint32_t tokens;
-  const CodecKernels* kernels = SelectCodecKernels("auto");
-
-  std::vector<uint8_t> Encode(std::span<const uint8_t> raw) const {
-    std::vector<uint8_t> out(MostBlockBytes(KvCodec::kInt4, shape, tokens)), scratch(CodecScratchBytes(KvCodec::kInt4, shape));
-    out.resize(EncodeBlock(KvCodec::kInt4, shape, tokens, raw, out, scratch, *kernels));
-    return out;
-  }
-  bool Decode(std::span<const uint8_t> encoded, std::span<uint8_t> raw) const {
-    std::vector<uint8_t> scratch(CodecScratchBytes(KvCodec::kInt4, shape));
-    return DecodeBlock(KvCodec::kInt4, shape, tokens, encoded, raw, scratch, *kernels);
-  }
-  size_t count() const { return shape.RawBytes(tokens) / shape.element_bytes(); }
-  // Index of channel 0 of the element's row.
-  size_t Row(size_t i) const { return i / shape.head_dim * shape.head_dim; }
-  size_t Head(size_t i) const { return i / (size_t{tokens} * shape.head_dim) * tokens * shape.head_dim; }
-};
+using Coder = test::BlockCoder<KvCodec::kInt4>;
 
 float At(const Coder& coder, std::span<const uint8_t> raw, size_t i) {
   uint16_t half;

@@ -5,26 +5,13 @@
 
 #include "engine/kv/bf16.h"
 #include "engine/kv/codec.h"
+#include "test/block_coder.h"
 #include "test/check.h"
 
 namespace longshore {
 namespace {
 
-struct Coder {
-  KvShape shape;
-  uint32_t tokens;
-  const CodecKernels* kernels = SelectCodecKernels("auto");
-
-  std::vector<uint8_t> Encode(std::span<const uint8_t> raw) const {
-    std::vector<uint8_t> out(MostBlockBytes(KvCodec::kLossless, shape, tokens)), scratch(CodecScratchBytes(KvCodec::kLossless, shape));
-    out.resize(EncodeBlock(KvCodec::kLossless, shape, tokens, raw, out, scratch, *kernels));
-    return out;
-  }
-  bool Decode(std::span<const uint8_t> encoded, std::span<uint8_t> raw) const {
-    std::vector<uint8_t> scratch(CodecScratchBytes(KvCodec::kLossless, shape));
-    return DecodeBlock(KvCodec::kLossless, shape, tokens, encoded, raw, scratch, *kernels);
-  }
-};
+using Coder = test::BlockCoder<KvCodec::kLossless>;
 
 // Elements of one kind; `kind` names what real and hostile pools may hold.
 enum Kind { kNormal, kBits, kZeros, kConstant, kSpecial, kSubnormal, kWide, kSparse, kKinds };

@@ -1,4 +1,4 @@
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { startTcpProxy } from './tcp-proxy.ts';
 
 /**
  * What happens to the bodies that the server sends: nothing; every connection falls silent, breaks, or has one bit of what it carries
@@ -19,21 +19,8 @@ const BODY_BYTES = 8192;
 
 /** A TCP proxy on 127.0.0.1 that breaks what the server sends. It knows nothing of what passes through. */
 export async function startBrokenProxy(targetPort: number): Promise<BrokenProxy> {
-  const sockets = new Set<Socket>();
   const state = { breakage: 'none' as Breakage, broken: 0 };
-  const server = createServer({ noDelay: true }, (client) => {
-    const upstream = connect({ port: targetPort, host: '127.0.0.1', noDelay: true });
-    for (const [socket, other] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      sockets.add(socket);
-      socket.on('error', () => other.destroy());
-      socket.on('close', () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
-    }
+  const proxy = await startTcpProxy(targetPort, (client, upstream) => {
     client.pipe(upstream);
     upstream.on('data', (chunk: Buffer) => {
       if (state.breakage === 'none' || chunk.length < BODY_BYTES) return void client.write(chunk);
@@ -44,9 +31,9 @@ export async function startBrokenProxy(targetPort: number): Promise<BrokenProxy>
       client.write(chunk);
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
-    port: (server.address() as AddressInfo).port,
+    port: proxy.port,
+    close: () => proxy.close(),
     get breakage() {
       return state.breakage;
     },
@@ -55,10 +42,6 @@ export async function startBrokenProxy(targetPort: number): Promise<BrokenProxy>
     },
     get broken() {
       return state.broken;
-    },
-    async close() {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
     },
   };
 }

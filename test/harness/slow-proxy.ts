@@ -1,4 +1,4 @@
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { startTcpProxy } from './tcp-proxy.ts';
 
 /** What lies between a client and a server: changed while connections are open, it holds for the next bytes. */
 export interface Link {
@@ -21,24 +21,11 @@ const SLACK_MS = 2;
 
 /** A TCP proxy on 127.0.0.1 that is as slow as it is told. It knows nothing of what passes through. */
 export async function startSlowProxy(targetPort: number, link: Link): Promise<SlowProxy> {
-  const sockets = new Set<Socket>();
   let bytes = 0;
   /** When the last byte let through has left, at the rate. */
   let sentUntil = 0;
 
-  const server = createServer({ noDelay: true }, (client) => {
-    const upstream = connect({ port: targetPort, host: '127.0.0.1', noDelay: true });
-    for (const [socket, other] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      sockets.add(socket);
-      socket.on('error', () => other.destroy());
-      socket.on('close', () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
-    }
+  const proxy = await startTcpProxy(targetPort, (client, upstream) => {
     client.on('data', (chunk) => {
       if (link.latencyMs === 0) upstream.write(chunk);
       else setTimeout(() => upstream.write(chunk), link.latencyMs);
@@ -58,16 +45,12 @@ export async function startSlowProxy(targetPort: number, link: Link): Promise<Sl
       else setTimeout(forward, early);
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
-    port: (server.address() as AddressInfo).port,
+    port: proxy.port,
+    close: () => proxy.close(),
     link,
     get bytes() {
       return bytes;
-    },
-    async close() {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
     },
   };
 }

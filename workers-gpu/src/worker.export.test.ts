@@ -6,6 +6,7 @@ import { kvTotals, loadSession } from '@longshore/db';
 import { rawSql } from '@longshore/db/testing';
 import type { WorkerConfig } from './config.ts';
 import { fileKeyOf } from './session-file/frames.ts';
+import { said } from './testing/prompts.ts';
 import { repositoryFile } from './testing/test-model.ts';
 import { MODEL_ID, openWorkerBench, POOL_TOKEN, type RunningWorker, type WorkerBench } from './testing/worker-bench.ts';
 
@@ -23,7 +24,6 @@ before(async () => {
 });
 after(() => bench.close());
 
-const said = (text: string) => ({ kind: 'messages', messages: [{ role: 'user', content: text }] });
 const requestOf = (session: string, organizationId = bench.organizationId) => ({
   requestId: randomBytes(8).toString('hex'),
   organizationId,

@@ -2,11 +2,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { loadSession } from '@longshore/db';
 import { createMemoryObjectStore, type ObjectStore } from './kv/index.ts';
+import { GREEDY, PARAGRAPH, said } from './testing/prompts.ts';
 import { openWorkerBench, type RunningWorker, type WorkerBench } from './testing/worker-bench.ts';
-
-const GREEDY = { sampling: { temperature: 0 } };
-const PARAGRAPH =
-  'The keeper wrote the height of the tide into the book each morning, and the name of every ship that passed the light. ';
 
 let bench: WorkerBench;
 before(async () => {
@@ -14,7 +11,6 @@ before(async () => {
 });
 after(() => bench.close());
 
-const said = (text: string) => ({ kind: 'messages', messages: [{ role: 'user', content: text }] });
 const uncached = { cache: { read: false, write: false } };
 
 /** A store that answers every call with an error, as a dead S3 does, once `dead` is set; and flips a bit of what it gives when told. */

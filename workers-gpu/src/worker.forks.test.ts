@@ -3,11 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { formatId, type TruncateAnswer } from '@longshore/core';
 import { deleteSession, forkSession, kvTotals, loadSession } from '@longshore/db';
+import { GREEDY, PARAGRAPH, said } from './testing/prompts.ts';
 import { MODEL_ID, openWorkerBench, type RunningWorker, type WorkerBench } from './testing/worker-bench.ts';
-
-const GREEDY = { sampling: { temperature: 0 } };
-const PARAGRAPH =
-  'The keeper wrote the height of the tide into the book each morning, and the name of every ship that passed the light. ';
 
 let bench: WorkerBench;
 let a: RunningWorker;
@@ -17,7 +14,6 @@ before(async () => {
 });
 after(() => bench.close());
 
-const said = (text: string) => ({ kind: 'messages', messages: [{ role: 'user', content: text }] });
 const turn = (session: string, text: string) => ({ session, input: said(text), maxTokens: 12, ...GREEDY });
 const rowOf = async (id: string) => (await loadSession(bench.client.db, bench.organizationId, id))!;
 const held = () => kvTotals(bench.client.db, bench.organizationId);

