@@ -18,9 +18,15 @@ const at = (megabytesPerSecond: number, latencyMs = 5): LoadCost => ({
 });
 const race = (load: LoadCost, parts = PARTS) => new RestoreRace(parts, END, load, compute, 0);
 
-test('reads everything from a fast store, the end only from a slow one, nothing from a hopeless one', () => {
+test('reads everything from a fast store, less the slower it is, nothing from a hopeless one', () => {
   const worth = (speed: number) => partsWorthLoading(PARTS, 0, at(speed), compute);
-  assert.deepEqual([worth(500), worth(12), worth(5), worth(1)], [4, 2, 1, 0]);
+  assert.deepEqual([worth(500), worth(12), worth(5), worth(1)], [4, 3, 1, 0]);
+});
+
+test('a first part that would be computed sooner than everything arrives is read all the same: both need the same cores', () => {
+  // 70 ms until everything is there; a first part of one block is computed in 64.
+  const short = [{ firstBlock: 0, endBlock: 1, bytes: 1_000_000 }, ...PARTS.slice(1)];
+  assert.equal(partsWorthLoading(short, 0, at(360), compute), 4);
 });
 
 test('leaves the machine to a fast load and computes nothing', () => {

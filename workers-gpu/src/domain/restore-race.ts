@@ -22,15 +22,18 @@ export interface ComputeCost {
 /** Live rates are believed after this long, and half of what the load should take: its first bytes come slowly. Until then the learned ones are. */
 const SETTLE_MS = 50;
 /**
- * Computing beside a load slows it where both need the same cores. It is worth that only where it clearly spares a read: when the
- * first part that is still to come would be computed in this share of the time until it arrives, or everything would sooner.
+ * Computing beside a load slows it where both need the same cores. It is worth that only where it clearly spares a read: when what
+ * stands before the part's end is computed in this share of the time until the part arrives, or everything sooner than that.
  */
 const CLEAR_WIN = 0.2;
 const NARROW_WIN = 0.95;
 
+const spares = (partMs: number, allMs: number, waitMs: number): boolean =>
+  partMs <= CLEAR_WIN * waitMs || allMs <= NARROW_WIN * waitMs;
+
 /**
  * How many of the parts are worth reading when the last one is read first and the sequence computes from token `from` on: those that
- * arrive before the computation would have reached their end. Counted from the back; 0: loading is hopeless.
+ * computing does not clearly spare. Counted from the back; 0: loading is hopeless. A read that compute overtakes after all is given up.
  */
 export function partsWorthLoading(
   parts: readonly LoadPart[],
@@ -38,11 +41,12 @@ export function partsWorthLoading(
   load: LoadCost,
   compute: ComputeCost,
 ): number {
+  const allMs = compute.estimateMs(from, (parts.at(-1)?.endBlock ?? 0) * BLOCK_TOKENS);
   let bytes = 0;
   for (let count = 0; count < parts.length; count++) {
     const part = parts[parts.length - 1 - count]!;
     bytes += part.bytes;
-    if (load.estimateMs(bytes) > compute.estimateMs(from, part.endBlock * BLOCK_TOKENS)) return count;
+    if (spares(compute.estimateMs(from, part.endBlock * BLOCK_TOKENS), allMs, load.estimateMs(bytes))) return count;
   }
   return parts.length;
 }
@@ -117,7 +121,7 @@ export class RestoreRace {
   private sparesRead(front: RunningPart, computed: number, now: number): boolean {
     const waitMs = this.msUntil(front, now);
     const partMs = this.compute.estimateMs(computed, Math.min(front.endBlock * BLOCK_TOKENS, this.endToken));
-    return partMs <= CLEAR_WIN * waitMs || this.compute.estimateMs(computed, this.endToken) <= NARROW_WIN * waitMs;
+    return spares(partMs, this.compute.estimateMs(computed, this.endToken), waitMs);
   }
 
   private partAt(block: number): RunningPart | undefined {
