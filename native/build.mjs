@@ -17,9 +17,10 @@ export async function build({ addon = true, tests = false, sanitize = false, dir
   const started = Date.now();
   const out = resolve(dir ?? join(native, 'build'));
   const compiler = process.env.CXX ?? 'g++';
-  const settings = cmakeSettings({ addon, tests, sanitize, compiler });
+  const cuda = cudaCompiler({ sanitize });
+  const settings = cmakeSettings({ addon, tests, sanitize, compiler, cuda });
   const stamp = join(out, 'longshore-build.json');
-  const backends = nvccPath() === null ? ['cpu'] : ['cpu', 'cuda: nvcc found, but this version has no CUDA sources'];
+  const backends = cuda === null ? ['cpu'] : ['cpu', cuda.refusal ?? `cuda (nvcc ${cuda.version})`];
   const fingerprint = JSON.stringify({ settings, newest: newestSource() });
   if (readOptional(stamp) === fingerprint && existsSync(join(out, addon ? 'longshore.node' : 'longshore-native'))) {
     return { built: false, seconds: (Date.now() - started) / 1000, backends };
@@ -97,7 +98,7 @@ function isAlive(pid) {
   }
 }
 
-function cmakeSettings({ addon, tests, sanitize, compiler }) {
+function cmakeSettings({ addon, tests, sanitize, compiler, cuda }) {
   const flag = (name, on) => `-D${name}=${on ? 'ON' : 'OFF'}`;
   const settings = [
     '-DCMAKE_BUILD_TYPE=Release',
@@ -105,7 +106,9 @@ function cmakeSettings({ addon, tests, sanitize, compiler }) {
     flag('LONGSHORE_ADDON', addon),
     flag('LONGSHORE_TESTS', tests),
     flag('LONGSHORE_SANITIZE', sanitize),
+    flag('LONGSHORE_CUDA', cuda?.path !== undefined),
   ];
+  if (cuda?.path !== undefined) settings.push(`-DCMAKE_CUDA_COMPILER=${cuda.path}`);
   if (addon) settings.push(`-DLONGSHORE_NAPI_INCLUDE=${napiIncludes().join(';')}`);
   return settings;
 }
@@ -130,7 +133,7 @@ function newestSource() {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const path = join(folder, entry.name);
       if (entry.isDirectory()) visit(path);
-      else if (/\.(cc|h|cmake)$/.test(entry.name)) {
+      else if (/\.(cc|h|cmake|cu|cuh)$|^CMakeLists\.txt$/.test(entry.name)) {
         newest = Math.max(newest, statSync(path).mtimeMs);
         count++;
       }
@@ -140,9 +143,28 @@ function newestSource() {
   return `${newest}:${count}`;
 }
 
-function nvccPath() {
-  for (const candidate of ['nvcc', '/usr/local/cuda/bin/nvcc']) if (present(candidate)) return candidate;
-  return null;
+/**
+ * Where nvcc is and its version; `refusal` instead of `path` when it cannot build the CUDA backend. Null where there is none, or
+ * LONGSHORE_CUDA=off says to leave it.
+ */
+function cudaCompiler({ sanitize }) {
+  if (process.env.LONGSHORE_CUDA === 'off') return null;
+  const homes = [process.env.CUDA_HOME, process.env.CUDA_PATH, '/usr/local/cuda'].filter(Boolean);
+  const candidates = [
+    ...(process.env.PATH ?? '').split(':').filter(Boolean),
+    ...homes.map((home) => join(home, 'bin')),
+  ];
+  const folder = candidates.find((place) => existsSync(join(place, 'nvcc')));
+  if (folder === undefined) return null;
+  const path = join(folder, 'nvcc');
+  const said = spawnSync(path, ['--version'], { encoding: 'utf8' }).stdout ?? '';
+  const version = /release (\d+\.\d+)/.exec(said)?.[1];
+  if (version === undefined) return { refusal: `cuda: ${path} does not say its version` };
+  const [major, minor] = version.split('.').map(Number);
+  if (major < 12 || (major === 12 && minor < 4))
+    return { refusal: `cuda: nvcc ${version} is too old (12.4 or later builds it)` };
+  if (sanitize) return { refusal: 'cuda: left out of sanitized builds' };
+  return { path, version };
 }
 
 function present(command) {

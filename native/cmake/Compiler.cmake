@@ -1,4 +1,4 @@
-# One set of flags for every target.
+# One set of flags for every target, and for C++ alone: nvcc takes other words.
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
@@ -12,17 +12,17 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
 
-add_compile_options(-Wall -Wextra)
+add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra>")
 if(LONGSHORE_WERROR)
-  add_compile_options(-Werror)
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 # Results must not depend on where the compiler finds a multiply next to an add: kernels ask for FMA by intrinsic.
-add_compile_options(-ffp-contract=off)
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 # Nobody reads the floating-point exception flags; without them selects in loops become vector code. Values stay the same.
-add_compile_options(-fno-trapping-math)
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fno-trapping-math>)
 
 if(LONGSHORE_SANITIZE)
   # Assertions are on here: this is the build that looks for bugs.
-  add_compile_options(-O1 -g -UNDEBUG -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all)
+  add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-O1;-g;-UNDEBUG;-fno-omit-frame-pointer;-fsanitize=address,undefined;-fno-sanitize-recover=all>")
   add_link_options(-fsanitize=address,undefined)
 endif()
