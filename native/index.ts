@@ -29,7 +29,7 @@ export interface EngineOptions {
   /** Compute in f32 throughout: the slow obvious twin. */
   exact?: boolean;
   isa?: 'auto' | 'portable' | 'avx2' | 'avx512';
-  /** Attention of prefill: "dense" (default), another built-in name ("default"), or the path of a policy file (core's attentionPolicySchema, or MInference's). */
+  /** Attention of prefill: "dense" (default), another built-in name ("default"), the path of a policy file, or its JSON (core's attentionPolicySchema, or MInference's). */
   policy?: string;
 }
 
@@ -148,6 +148,35 @@ export interface SealedLayers {
   sections: Uint32Array;
 }
 
+/** What `Engine.measure` compares. */
+export interface MeasureRequest {
+  /** Built-in names, paths or policy JSON; none: the engine's own policy. The step itself runs under the engine's own. */
+  policies?: string[];
+  /** Every which aligned query block is measured (default 1). */
+  every?: number;
+  /** [layer, query head]: return where their mass lies. */
+  maps?: Array<[number, number]>;
+}
+
+/** Sums over the measured rows of each head (HeadMeasure in engine/measure.h); those of a prompt's steps add up. */
+export interface AttentionMeasures {
+  policies: number;
+  layers: number;
+  heads: number;
+  /** [policies][layers][heads][9]: rows, mass kept, rows that keep less than 0.9, squared error, squared norm, causal, computed and scanned entries, ns. */
+  sums: Float64Array;
+  maps: BlockMapRow[];
+}
+
+/** One query block of one head: per key block the mean share of its rows' mass, and whether the first policy reads it. */
+export interface BlockMapRow {
+  layer: number;
+  head: number;
+  block: number;
+  mass: Float32Array;
+  read: Uint8Array;
+}
+
 export interface Engine {
   readonly info: ModelInfo;
   /**
@@ -156,6 +185,12 @@ export interface Engine {
    * Steps run one at a time in the order of the calls; at most 64 may wait (then "out_of_memory").
    */
   step(items: StepItem[], cancel?: Int32Array): Promise<StepOutput[]>;
+  /**
+   * The step of one item, unsampled, and beside it what the request's policies do to the attention of its rows, against dense attention.
+   * Takes several times the step's time. Rejects as `step` does, for policies that cannot be read, and with "unsupported" where the backend
+   * does not measure.
+   */
+  measure(item: StepItem, request?: MeasureRequest, cancel?: Int32Array): Promise<AttentionMeasures>;
   /**
    * Reads and encodes consecutive blocks of one chain, given by their physical numbers. `firstToken` is the absolute index of
    * the first one's first token (a multiple of 128; the chain's very first block is stored raw under "int8"). The last block may

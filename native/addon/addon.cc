@@ -169,6 +169,24 @@ class StepCall : public Call {
   std::atomic<int32_t>* cancel_;  // in the caller's SharedArrayBuffer, which kept keeps
 };
 
+class MeasureCall : public Call {
+ public:
+  MeasureCall(Napi::Env env, Engine* engine, StepItem item, MeasureRequest request, std::atomic<int32_t>* cancel)
+      : Call(env), engine_(engine), item_(std::move(item)), request_(std::move(request)), cancel_(cancel) {}
+  Status Run(const std::atomic<int32_t>& stop) override { return engine_->Measure(item_, request_, &measures_, cancel_ ? cancel_ : &stop); }
+  void Cancel() override {
+    if (cancel_) cancel_->store(1);
+  }
+  Napi::Value Answer(Napi::Env env) override { return ToObject(env, measures_); }
+
+ private:
+  Engine* engine_;
+  StepItem item_;
+  MeasureRequest request_;
+  AttentionMeasures measures_;
+  std::atomic<int32_t>* cancel_;  // as StepCall's
+};
+
 class ExportCall : public Call {
  public:
   ExportCall(Napi::Env env, const OpenEngine& open, KvRange range) : Call(env), open_(open), range_(std::move(range)) {}
@@ -254,7 +272,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
  public:
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "Engine",
-                       {InstanceMethod("step", &EngineObject::Step), InstanceMethod("exportBlocks", &EngineObject::ExportBlocks),
+                       {InstanceMethod("step", &EngineObject::Step), InstanceMethod("measure", &EngineObject::Measure), InstanceMethod("exportBlocks", &EngineObject::ExportBlocks),
                         InstanceMethod("importBlocks", &EngineObject::ImportBlocks),
                         InstanceMethod("importSealed", &EngineObject::ImportSealed), InstanceMethod("stats", &EngineObject::Stats),
                         InstanceMethod("close", &EngineObject::Close)});
@@ -282,19 +300,29 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
     return Submit(info.Env(), session(), lane, std::move(call));
   }
 
+  static std::atomic<int32_t>* ReadCancel(const Napi::Value& value) {
+    if (Absent(value)) return nullptr;
+    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array || value.As<Napi::TypedArray>().ElementLength() < 1)
+      Refuse("cancel must be an Int32Array over a SharedArrayBuffer");
+    static_assert(sizeof(std::atomic<int32_t>) == sizeof(int32_t) && std::atomic<int32_t>::is_always_lock_free);
+    return reinterpret_cast<std::atomic<int32_t>*>(value.As<Napi::Int32Array>().Data());
+  }
+
+  Napi::Value Measure(const Napi::CallbackInfo& info) {
+    return Promised(info.Env(), [&] {
+      RefuseWhenClosed();
+      auto call = std::make_unique<MeasureCall>(info.Env(), session().engine(), ReadItem(ReadObject(info[0], "item")), ReadMeasureRequest(info[1]),
+                                                ReadCancel(info[2]));
+      call->Keep(info[2]);
+      return Run(info, Session::kSteps, std::move(call));
+    });
+  }
+
   Napi::Value Step(const Napi::CallbackInfo& info) {
     return Promised(info.Env(), [&] {
       RefuseWhenClosed();
       std::vector<StepItem> items = ReadItems(info[0]);
-      std::atomic<int32_t>* cancel = nullptr;
-      if (!Absent(info[1])) {
-        if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_int32_array ||
-            info[1].As<Napi::TypedArray>().ElementLength() < 1) {
-          Refuse("cancel must be an Int32Array over a SharedArrayBuffer");
-        }
-        static_assert(sizeof(std::atomic<int32_t>) == sizeof(int32_t) && std::atomic<int32_t>::is_always_lock_free);
-        cancel = reinterpret_cast<std::atomic<int32_t>*>(info[1].As<Napi::Int32Array>().Data());
-      }
+      std::atomic<int32_t>* cancel = ReadCancel(info[1]);
       auto call = std::make_unique<StepCall>(info.Env(), session().engine(), std::move(items), cancel);
       call->Keep(info[1]);
       return Run(info, Session::kSteps, std::move(call));

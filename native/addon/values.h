@@ -124,22 +124,45 @@ inline SamplingParams ReadSampling(const Napi::Value& value) {
   return p;
 }
 
+inline StepItem ReadItem(const Napi::Object& object) {
+  StepItem item;
+  item.tokens = ReadU32Array(object.Get("tokens"), "tokens");
+  item.position = static_cast<uint32_t>(ReadInteger(object.Get("position"), "position"));
+  item.block_table = ReadU32Array(object.Get("blockTable"), "blockTable");
+  ReadMember(object, "sample", &item.sample, kBoolean);
+  ReadMember(object, "wantLogits", &item.want_logits, kBoolean);
+  ReadMember(object, "sampling", &item.sampling, [](const Napi::Value& v, const char*) { return ReadSampling(v); });
+  ReadMember(object, "history", &item.history, ReadU32Array);
+  return item;
+}
+
 inline std::vector<StepItem> ReadItems(const Napi::Value& value) {
   const Napi::Array array = ReadArray(value, "items");
   std::vector<StepItem> items(array.Length());
   for (uint32_t i = 0; i < items.size(); i++) {
     const Napi::HandleScope scope(value.Env());
-    const Napi::Object object = ReadObject(array.Get(i), "item");
-    StepItem& item = items[i];
-    item.tokens = ReadU32Array(object.Get("tokens"), "tokens");
-    item.position = static_cast<uint32_t>(ReadInteger(object.Get("position"), "position"));
-    item.block_table = ReadU32Array(object.Get("blockTable"), "blockTable");
-    ReadMember(object, "sample", &item.sample, kBoolean);
-    ReadMember(object, "wantLogits", &item.want_logits, kBoolean);
-    ReadMember(object, "sampling", &item.sampling, [](const Napi::Value& v, const char*) { return ReadSampling(v); });
-    ReadMember(object, "history", &item.history, ReadU32Array);
+    items[i] = ReadItem(ReadObject(array.Get(i), "item"));
   }
   return items;
+}
+
+inline MeasureRequest ReadMeasureRequest(const Napi::Value& value) {
+  MeasureRequest request;
+  if (Absent(value)) return request;
+  const Napi::Object object = ReadObject(value, "request");
+  ReadMember(object, "every", &request.every, kInteger);
+  if (const Napi::Value policies = object.Get("policies"); !Absent(policies)) {
+    const Napi::Array list = ReadArray(policies, "policies");
+    for (uint32_t i = 0; i < list.Length(); i++) request.policies.push_back(ReadString(list.Get(i), "policy"));
+  }
+  if (const Napi::Value maps = object.Get("maps"); !Absent(maps)) {
+    const Napi::Array list = ReadArray(maps, "maps");
+    for (uint32_t i = 0; i < list.Length(); i++) {
+      const Napi::Array pair = ReadArray(list.Get(i), "maps entry");
+      request.maps.emplace_back(ReadInteger(pair.Get(0u), "layer of a map"), ReadInteger(pair.Get(1u), "head of a map"));
+    }
+  }
+  return request;
 }
 
 inline KvRange ReadRange(const Napi::Value& blocks, const Napi::Value& codec, const Napi::Value& first_token, const Napi::Value& last_tokens) {
@@ -268,6 +291,37 @@ inline Napi::Object ToObject(Napi::Env env, const EngineStats& stats) {
   o["causalEntries"] = static_cast<double>(stats.causal_entries);
   o["computedEntries"] = static_cast<double>(stats.computed_entries);
   o["scannedEntries"] = static_cast<double>(stats.scanned_entries);
+  return o;
+}
+
+// sums: [policies][layers][heads][9], the members of HeadMeasure in their order.
+inline Napi::Object ToObject(Napi::Env env, const AttentionMeasures& measures) {
+  Napi::Object o = Napi::Object::New(env);
+  o["policies"] = measures.policies;
+  o["layers"] = measures.layers;
+  o["heads"] = measures.heads;
+  Napi::Float64Array sums = Napi::Float64Array::New(env, measures.measures.size() * 9);
+  size_t at = 0;
+  for (const HeadMeasure& m : measures.measures)
+    for (const double x : {m.rows, m.mass, m.low, m.error2, m.norm2, m.causal, m.computed, m.scanned, m.ns}) sums[at++] = x;
+  o["sums"] = sums;
+  Napi::Array maps = Napi::Array::New(env, measures.maps.size());
+  for (uint32_t i = 0; i < measures.maps.size(); i++) {
+    const Napi::HandleScope scope(env);
+    const BlockMapRow& row = measures.maps[i];
+    Napi::Object entry = Napi::Object::New(env);
+    entry["layer"] = row.layer;
+    entry["head"] = row.head;
+    entry["block"] = row.block;
+    Napi::Float32Array mass = Napi::Float32Array::New(env, row.mass.size());
+    std::copy(row.mass.begin(), row.mass.end(), mass.Data());
+    entry["mass"] = mass;
+    Napi::Uint8Array read = Napi::Uint8Array::New(env, row.read.size());
+    std::copy(row.read.begin(), row.read.end(), read.Data());
+    entry["read"] = read;
+    maps.Set(i, entry);
+  }
+  o["maps"] = maps;
   return o;
 }
 

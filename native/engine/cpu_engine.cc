@@ -7,6 +7,7 @@
 
 #include "engine/cores.h"
 #include "engine/sampler.h"
+#include "engine/sparse/attention_probe.h"
 #include "engine/step_check.h"
 
 namespace longshore {
@@ -70,7 +71,7 @@ Status CpuEngine::Load(const EngineOptions& options) {
   Result<std::string> digest = model_->file().WeightsDigest();
   if (!digest.ok()) return digest.status();
   const Hyperparameters& h = model_->h();
-  Result<AttentionPolicy> policy = LoadPolicy(options.policy, h.layers, h.heads);
+  Result<AttentionPolicy> policy = LoadPolicy(options.policy, h);
   if (!policy.ok()) return policy.status();
   policy_ = std::move(policy.value());
   if (Status s = kv_.Allocate({options.kv_blocks, h.layers, h.kv_heads, h.head_dim, options.kv_dtype}); !s.ok()) return s;
@@ -124,6 +125,36 @@ void CpuEngine::Describe(const std::string& digest) {
 Status CpuEngine::Step(std::span<const StepItem> items, std::vector<StepOutput>* outputs, const std::atomic<int32_t>* cancel) {
   std::shared_lock life(life_);
   std::lock_guard one(step_);
+  return StepLocked(items, outputs, cancel);
+}
+
+Status CpuEngine::Measure(const StepItem& item, const MeasureRequest& request, AttentionMeasures* measures, const std::atomic<int32_t>* cancel) {
+  std::shared_lock life(life_);
+  std::lock_guard one(step_);
+  if (closed_) return {Code::kClosed, "the engine is closed"};
+  std::vector<AttentionPolicy> policies;
+  for (const std::string& name : request.policies) {
+    Result<AttentionPolicy> policy = LoadPolicy(name, model_->h());
+    if (!policy.ok()) return policy.status();
+    policies.push_back(std::move(policy.value()));
+  }
+  if (policies.empty()) policies.push_back(policy_);
+  AttentionProbe probe;
+  const uint32_t context = std::min(info_.context_length, options_.kv_blocks * kBlockTokens);
+  if (Status s = probe.Allocate(forward_->sparse().shape(), std::move(policies), request, kv_, threads_->threads(),
+                                std::max<uint32_t>(1, static_cast<uint32_t>(item.tokens.size())), context);
+      !s.ok())
+    return s;
+  forward_->set_probe(&probe);
+  std::vector<StepOutput> outputs;
+  const Status s = StepLocked({&item, 1}, &outputs, cancel);
+  forward_->set_probe(nullptr);
+  if (s.ok()) *measures = probe.Take();
+  return s;
+}
+
+// The caller holds life_ and step_.
+Status CpuEngine::StepLocked(std::span<const StepItem> items, std::vector<StepOutput>* outputs, const std::atomic<int32_t>* cancel) {
   if (closed_) return {Code::kClosed, "the engine is closed"};
   outputs->clear();
   if (Status s = CheckStep(items, {info_.vocab, info_.context_length, options_.kv_blocks, options_.max_batch_tokens}); !s.ok()) return s;

@@ -17,6 +17,7 @@ class CpuEngine final : public Engine {
 
   const ModelInfo& info() const override { return info_; }
   Status Step(std::span<const StepItem> items, std::vector<StepOutput>* outputs, const std::atomic<int32_t>* cancel) override;
+  Status Measure(const StepItem& item, const MeasureRequest& request, AttentionMeasures* measures, const std::atomic<int32_t>* cancel) override;
   Status ReadBlock(uint32_t block, uint32_t layer, uint32_t tokens, std::span<uint8_t> dst) const override;
   Status WriteBlock(uint32_t block, uint32_t layer, uint32_t tokens, std::span<const uint8_t> src) override;
   EngineStats stats() const override;
@@ -26,6 +27,7 @@ class CpuEngine final : public Engine {
   Status Load(const EngineOptions& options);
   void Describe(const std::string& digest);
   Status CheckBlock(uint32_t block, uint32_t layer, uint32_t tokens, size_t bytes) const;
+  Status StepLocked(std::span<const StepItem> items, std::vector<StepOutput>* outputs, const std::atomic<int32_t>* cancel);
   Status RunStep(std::span<const StepItem> items, std::vector<StepOutput>* outputs, const std::atomic<int32_t>* cancel);
 
   EngineOptions options_;

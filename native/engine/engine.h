@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/decode/decode_policy.h"
+#include "engine/measure.h"
 #include "engine/status.h"
 
 namespace longshore {
@@ -124,6 +125,13 @@ class Engine {
   // 20 ms): when it becomes non-zero the step returns kCancelled and has had no effect that matters.
   // Errors: kInvalidArgument (token >= vocab, block >= kv_blocks, table too short, context length exceeded, too many tokens).
   virtual Status Step(std::span<const StepItem> items, std::vector<StepOutput>* outputs, const std::atomic<int32_t>* cancel) = 0;
+
+  // The step of one item, unsampled, and beside it what the request's policies do to its attention (several times a step's time).
+  // Errors: Step's; those of reading a policy; kUnsupported where the backend does not measure.
+  virtual Status Measure(const StepItem& item, const MeasureRequest& request, AttentionMeasures* measures, const std::atomic<int32_t>* cancel) {
+    (void)item, (void)request, (void)measures, (void)cancel;
+    return {Code::kUnsupported, "this backend does not measure attention: open the model with backend \"cpu\""};
+  }
 
   // Raw KV of one physical block and layer, as stored objects hold it before the codec:
   // [K then V][kv_heads][tokens][head_dim] in the pool's dtype, little-endian; tokens = the first `tokens` of the block.

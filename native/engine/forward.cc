@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "engine/sparse/attention_probe.h"
+
 namespace longshore {
 namespace {
 
@@ -150,6 +152,7 @@ void Forward::AttentionBlock(uint32_t layer, const ForwardBatch& batch) {
   if (!sliding && !sparse_.empty()) sparse_.Run(*threads_, *kernels_, layer, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
   if (!sliding && !sketches_.empty(layer)) sketches_.Run(*threads_, *kernels_, layer, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
   attention_ns_ += static_cast<uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count());
+  if (probe_ && !sliding) probe_->Run(*threads_, *kernels_, layer, batch.items.front(), qkv_, qkv_stride_, cancel_);
   if (w.o.activation() != ActivationKind::kFloat)
     ForRows(rows, [&](uint32_t r) { attended_.Quantize(*kernels_, w.o.activation(), r); });
   Add(w.o, attended_, rows, w.post_attention_norm);

@@ -14,6 +14,8 @@
 
 namespace longshore {
 
+class AttentionProbe;
+
 // A step's rows: the tokens of all items, one after the other.
 struct ForwardBatch {
   std::vector<uint32_t> tokens;
@@ -29,6 +31,8 @@ class Forward {
   Status Allocate(const Model& model, KvPool& kv, ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t max_tokens,
                   const AttentionPolicy& policy, const DecodePolicy& decode, bool exact);
   const SparseAttention& sparse() const { return sparse_; }
+  // Looks at the attention of what runs from here on; null: nobody does.
+  void set_probe(AttentionProbe* probe) { probe_ = probe; }
   DecodeStats decode_stats() const;
   uint64_t attention_ns() const { return attention_ns_; }  // wall time of all runs
   uint64_t scratch_bytes() const;
@@ -56,6 +60,7 @@ class Forward {
   Attention attention_;
   SparseAttention sparse_;
   SketchAttention sketches_;
+  AttentionProbe* probe_ = nullptr;
   uint64_t attention_ns_ = 0;
   // Strides in floats, whole panels of 16.
   size_t hidden_stride_ = 0, qkv_stride_ = 0, mlp_stride_ = 0, vocab_stride_ = 0;

@@ -36,8 +36,28 @@ TEST(policies_of_dense_heads_are_the_dense_policy) {
     CHECK(policy.value().dense());
     CHECK_EQ(policy.value().CanonicalJson(), std::string(R"({"prefill":"dense"})"));
   }
-  const auto built_in = LoadPolicy("default", 3, 2);
+  const auto built_in = LoadPolicy("block_energy", 3, 2);
   CHECK(built_in.ok() && !built_in.value().dense());
+}
+
+TEST(the_default_is_what_was_measured_for_the_model_and_dense_for_others) {
+  Hyperparameters needle;
+  needle.layers = 4, needle.hidden = 256, needle.heads = 8, needle.kv_heads = 4, needle.head_dim = 64, needle.vocab = 320;
+  REQUIRE(!MeasuredPolicy(needle).empty());
+  const auto measured = LoadPolicy("default", needle);
+  REQUIRE(measured.ok());
+  CHECK(!measured.value().dense());
+  needle.hidden = 512;
+  CHECK(MeasuredPolicy(needle).empty());
+  const auto other = LoadPolicy("default", needle);
+  CHECK(other.ok() && other.value().dense());
+}
+
+TEST(a_policy_measured_on_another_shape_is_refused) {
+  const std::string text = Wrap(R"("shape":{"layers":4,"heads":8},"default":{"type":"a_shape","sink":0,"window":128})");
+  CHECK(ParsePolicy(text, 4, 8).ok());
+  CHECK_EQ(ParsePolicy(text, 4, 9).status().code(), Code::kInvalidArgument);
+  CHECK_EQ(LoadPolicy(text, 3, 8).status().code(), Code::kInvalidArgument);
 }
 
 TEST(faults_name_the_member_and_the_remedy) {

@@ -37,6 +37,13 @@ test('every policy file of the repository is one', async () => {
   const own = (await readdir(folder)).filter((name) => name.startsWith('tiny-'));
   assert.ok(own.length > 0);
   for (const name of own) attentionPolicySchema.parse(JSON.parse(await readFile(folder + name, 'utf8')));
+  const measured = fileURLToPath(new URL('../../../native/engine/policy/models/', import.meta.url));
+  const models = await readdir(measured);
+  assert.ok(models.length > 0);
+  for (const name of models) {
+    const { shape } = attentionPolicySchema.parse(JSON.parse(await readFile(measured + name, 'utf8')));
+    assert.ok(shape, `${name} does not say of which model it is the default`);
+  }
 });
 
 test('refuses other formats, versions, types, members and values', () => {

@@ -65,6 +65,17 @@ export const attentionPolicySchema = z.strictObject({
   version: z.literal(1),
   /** For people. */
   model: z.string().optional(),
+  /** The model that it was measured on: the engine refuses another's layers and heads, and finds a model's "default" by all of them. */
+  shape: z
+    .strictObject({
+      layers: atLeastOne,
+      hidden: atLeastOne,
+      heads: atLeastOne,
+      kv_heads: atLeastOne,
+      head_dim: atLeastOne,
+      vocab: atLeastOne,
+    })
+    .optional(),
   min_tokens: tokens.default(0),
   default: headPolicySchema,
   layers: z

@@ -24,6 +24,17 @@ Status CheckMembers(const JsonValue& object, const std::string& where, std::init
   return Status::Ok();
 }
 
+// The model that a policy was measured on: what the engine can tell of it here.
+Status CheckShape(const JsonValue& shape, uint32_t layers, uint32_t heads) {
+  if (!shape.object()) return {Code::kCorrupt, "shape must be an object of counts"};
+  for (const auto& [name, value] : *shape.object()) {
+    if (!value.integer()) return {Code::kCorrupt, "shape." + name + " must be an integer"};
+    const bool wrong = (name == "layers" && *value.integer() != layers) || (name == "heads" && *value.integer() != heads);
+    if (wrong) return {Code::kInvalidArgument, "the policy is for a model of " + std::to_string(*value.integer()) + " " + name};
+  }
+  return Status::Ok();
+}
+
 Status ReadLayer(const JsonValue& entry, const std::string& where, AttentionPolicy* policy) {
   const JsonValue* number = entry.object() ? entry.Find("layer") : nullptr;
   if (!number || !number->integer()) return {Code::kCorrupt, where + " must be an object with a layer"};
@@ -78,8 +89,10 @@ Result<AttentionPolicy> ParsePolicy(std::string_view text, uint32_t layers, uint
   const JsonValue* version = root.Find("version");
   if (!version || !version->integer() || *version->integer() != kVersion)
     return Status{Code::kUnsupported, "this version of the attention policy format is unknown; this engine reads version 1"};
-  if (Status s = CheckMembers(root, "the policy", {"format", "version", "model", "min_tokens", "default", "layers", "decode"}); !s.ok()) return s;
+  if (Status s = CheckMembers(root, "the policy", {"format", "version", "model", "shape", "min_tokens", "default", "layers", "decode"}); !s.ok()) return s;
   AttentionPolicy policy{.min_tokens = 0, .layers = layers, .heads = heads, .table = {}, .decode = {}};
+  if (const JsonValue* shape = root.Find("shape"))
+    if (Status s = CheckShape(*shape, layers, heads); !s.ok()) return s;
   if (const JsonValue* n = root.Find("min_tokens")) {
     if (!n->integer() || *n->integer() < 0 || *n->integer() > kMaxTokens)
       return Status{Code::kCorrupt, "min_tokens must be an integer from 0 to " + std::to_string(kMaxTokens)};
@@ -103,7 +116,14 @@ Result<AttentionPolicy> ParsePolicy(std::string_view text, uint32_t layers, uint
   return Normalized(std::move(policy));
 }
 
+Result<AttentionPolicy> LoadPolicy(const std::string& name, const Hyperparameters& model) {
+  if (name == "default")
+    if (const std::string_view text = MeasuredPolicy(model); !text.empty()) return ParsePolicy(text, model.layers, model.heads);
+  return LoadPolicy(name, model.layers, model.heads);
+}
+
 Result<AttentionPolicy> LoadPolicy(const std::string& name_or_path, uint32_t layers, uint32_t heads) {
+  if (name_or_path.starts_with('{') || name_or_path.starts_with('[')) return ParsePolicy(name_or_path, layers, heads);
   if (const std::string_view text = BuiltInPolicy(name_or_path); !text.empty()) return ParsePolicy(text, layers, heads);
   std::ifstream file(name_or_path, std::ios::binary);
   if (!file)

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/decode/decode_policy.h"
+#include "engine/formats/hyperparameters.h"
 #include "engine/status.h"
 
 namespace longshore {
@@ -49,7 +50,10 @@ struct AttentionPolicy {
 // format, version, type or member), kInvalidArgument (a layer or head that the model lacks).
 Result<AttentionPolicy> ParsePolicy(std::string_view text, uint32_t layers, uint32_t heads);
 
-// A built-in ("dense", "default", "block_energy": see BuiltInPolicies) or the path of a JSON file. Errors: ParsePolicy's, kNotFound.
-Result<AttentionPolicy> LoadPolicy(const std::string& name_or_path, uint32_t layers, uint32_t heads);
+// A built-in (policy/built_in.h), the path of a JSON file, or JSON itself. "default" is what was measured for a model of this shape;
+// dense for other models. Errors: ParsePolicy's, kNotFound.
+Result<AttentionPolicy> LoadPolicy(const std::string& name, const Hyperparameters& model);
+// The same where no model is known.
+Result<AttentionPolicy> LoadPolicy(const std::string& name, uint32_t layers, uint32_t heads);
 
 }  // namespace longshore

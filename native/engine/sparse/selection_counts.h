@@ -14,6 +14,7 @@ struct SelectionCount {
   std::atomic<uint64_t> causal{0};    // that dense attention computes
   std::atomic<uint64_t> computed{0};  // with their values
   std::atomic<uint64_t> scanned{0};   // without: second look, estimate
+  std::atomic<uint64_t> ns{0};        // thread time of choosing and attending; block means apart
 };
 
 struct SelectionCounts {
@@ -29,6 +30,10 @@ class SelectionObserver {
  public:
   virtual ~SelectionObserver() = default;
   virtual void Selected(uint32_t layer, const QueryBlock& unit, const Selection& selection) = 0;
+  // Before that, and before pruned blocks count by their means: scratch->sum holds the softmax over the selection; scratch->part is free.
+  virtual void Attended(const SparseLayer& layer, const QueryBlock& unit, UnitScratch* scratch) {
+    (void)layer, (void)unit, (void)scratch;
+  }
 };
 
 // Score entries that the unit's lists cover, and all of its causal ones.

@@ -33,29 +33,30 @@ bool NeedsCodes(const HeadPolicy& p) {
 
 }  // namespace
 
-Status SparseAttention::Allocate(const Shape& shape, const AttentionPolicy& policy, const KvPool& pool, uint32_t threads, uint32_t max_tokens) {
+Status SparseAttention::Allocate(const Shape& shape, const AttentionPolicy& policy, const KvPool& pool, uint32_t threads, uint32_t max_tokens,
+                                 std::span<const AttentionPolicy> others) {
   shape_ = shape;
-  policy_ = &policy;
   pool_ = &pool;
   kind_ = pool.shape().dtype == KvDtype::kF32 ? kernels::KvKind::kF32 : shape.exact ? kernels::KvKind::kBf16Exact : kernels::KvKind::kBf16;
+  policy_ = &policy;
   if (policy.dense()) return Status::Ok();
   BlockIndex::Needs needs;
   bool means = false;
-  needs_.assign(policy.layers, {});
-  for (uint32_t l = 0; l < policy.layers; ++l)
-    for (uint32_t h = 0; h < policy.heads; ++h) {
-      const HeadPolicy& p = policy.at(l, h);
-      needs_[l].means |= NeedsMeans(p);
+  const auto need = [&](const AttentionPolicy& all) {
+    for (const HeadPolicy& p : all.table) {
+      means |= NeedsMeans(p);
       needs.codes |= NeedsCodes(p);
       needs.values |= p.mean_correction;
     }
-  for (const LayerNeeds& n : needs_) means |= n.means;
+  };
+  need(policy);
+  for (const AttentionPolicy& other : others) need(other);
   const uint32_t max_blocks = (max_tokens + kBlockTokens - 1) / kBlockTokens;
   if (means) {
     if (Status s = index_.Allocate(pool, needs); !s.ok()) return s;
     if (Status s = means_.Allocate(pool, max_blocks, needs.values); !s.ok()) return s;
   }
-  counts_ = std::make_unique<SelectionCounts>(policy.layers, policy.heads);
+  Use(policy);
 
   const uint64_t d = shape.head_dim, depth = RoundUp(d, 4), rows = kBlockTokens, tiles = RoundUp(max_blocks, kBlockTokens) / kBlockTokens;
   const uint64_t part = rows * (2 + pool.padded());
@@ -96,6 +97,14 @@ Status SparseAttention::Allocate(const Shape& shape, const AttentionPolicy& poli
   scratch_.clear();
   for (uint32_t t = 0; t < threads; ++t) carve(&carver);
   return Status::Ok();
+}
+
+void SparseAttention::Use(const AttentionPolicy& policy) {
+  policy_ = &policy;
+  needs_.assign(policy.layers, {});
+  for (uint32_t l = 0; l < policy.layers; ++l)
+    for (uint32_t h = 0; h < policy.heads; ++h) needs_[l].means |= NeedsMeans(policy.at(l, h));
+  counts_ = std::make_unique<SelectionCounts>(policy.layers, policy.heads);
 }
 
 void SparseAttention::Plan(std::span<const AttentionItem> items) {
@@ -197,10 +206,15 @@ void SparseAttention::RunHead(const SparseLayer& layer, const QueryBlock& unit, 
   const HeadPolicy& policy = policy_->at(layer.layer, unit.head);
   Stopwatch watch;
   if (!Choose(layer, unit, policy, scratch)) return;
-  counts_->select_ns += watch.Lap();
+  const uint64_t select_ns = watch.Lap();
   const Selection& s = scratch->selection;
   if (!scratch->started && !AttendBlocks(layer, unit, s.always, scratch)) return;
   if (!AttendBlocks(layer, unit, s.kept, scratch) || !AttendColumns(layer, unit, s.columns, scratch)) return;
+  uint64_t attend_ns = watch.Lap();
+  if (observer_) {
+    observer_->Attended(layer, unit, scratch);
+    watch.Lap();
+  }
   if (policy.mean_correction) {
     std::vector<uint32_t>& pruned = scratch->order;
     pruned.clear();
@@ -213,8 +227,11 @@ void SparseAttention::RunHead(const SparseLayer& layer, const QueryBlock& unit, 
     if (!AttendMeans(layer, unit, pruned, scratch)) return;
   }
   StoreOutput(layer, unit, *scratch, out, out_stride);
-  counts_->attend_ns += watch.Lap();
+  attend_ns += watch.Lap();
+  counts_->select_ns += select_ns;
+  counts_->attend_ns += attend_ns;
   SelectionCount& count = counts_->at(layer.layer, unit.head);
+  count.ns += select_ns + attend_ns;
   count.causal += CausalEntries(unit);
   count.computed += ComputedEntries(unit, s);
   count.scanned += s.scanned;

@@ -22,8 +22,12 @@ class SparseAttention {
     float scale;  // of queries: log2(e) times the softmax scale
   };
 
-  // `policy` outlives this. Without a table nothing is allocated and every row is dense.
-  Status Allocate(const Shape& shape, const AttentionPolicy& policy, const KvPool& pool, uint32_t threads, uint32_t max_tokens);
+  // `policy` outlives this. Without a table nothing is allocated and every row is dense. `others`: policies that Use will name.
+  Status Allocate(const Shape& shape, const AttentionPolicy& policy, const KvPool& pool, uint32_t threads, uint32_t max_tokens,
+                  std::span<const AttentionPolicy> others = {});
+  // Another policy from here on, with counts from zero: the one that Allocate got, or one of its `others` that has a table.
+  void Use(const AttentionPolicy& policy);
+  const Shape& shape() const { return shape_; }
   uint64_t bytes() const { return memory_.size() + index_.bytes() + means_.bytes(); }
 
   // Splits a step's items: what is dense whatever the layer (single tokens, blocks that end at or below min_tokens), and the rest.
@@ -37,6 +41,7 @@ class SparseAttention {
 
   // Sets the sparse counters of `stats` to what all runs so far did.
   void ReportCounts(EngineStats* stats) const;
+  const SelectionCounts& counts() const { return *counts_; }
   // For tests and statistics of one request; null: off. Called from the pool's threads.
   void set_observer(SelectionObserver* observer) { observer_ = observer; }
 
