@@ -7,6 +7,7 @@ export * from './identity/chain.ts';
 export * from './ids.ts';
 export * from './keys/api-key.ts';
 export * from './policy/attention-policy.ts';
+export * from './protocol/attention.ts';
 export * from './protocol/generate.ts';
 export * from './protocol/heartbeat.ts';
 export * from './protocol/sessions.ts';

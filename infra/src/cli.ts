@@ -14,6 +14,10 @@ const COMMANDS: Record<string, { about: string; load: () => Promise<Command> }> 
     about: 'pull <name|owner/repo[@revision][:file.gguf]|path>, list',
     load: async () => (await import('./commands/models.ts')).models,
   },
+  patterns: {
+    about: "search --model NAME|PATH --text FILE [--out DIR]: a model's attention policy, measured per head",
+    load: async () => (await import('./commands/patterns.ts')).patterns,
+  },
   keys: {
     about:
       'create [--name TEXT] [--scopes a,b] [--models a,b] [--days N], list, revoke <id>, rotate-data <org> [--keep-chain], rewrap',

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import {
+  type AttentionReport,
+  type AttentionRequest,
   BLOCK_TOKENS,
   type CacheIdentity,
   type CanonicalValue,
@@ -31,6 +33,7 @@ import {
   type Tier,
 } from './kv/index.ts';
 import type { OpenedModel } from './open-model.ts';
+import { attentionReport } from './serving/attention-report.ts';
 import { type Emit, generate } from './serving/generate.ts';
 import { prefill } from './serving/prefill.ts';
 import { PrefixFollower } from './serving/prefix-follower.ts';
@@ -230,6 +233,10 @@ export class Worker {
 
   prefill(request: PrefillRequest, signal: AbortSignal, emit: Emit): Promise<void> {
     return prefill(this.parts, this.turns, request, signal, emit);
+  }
+
+  attention(request: AttentionRequest, signal: AbortSignal): Promise<AttentionReport> {
+    return attentionReport(this.parts, this.engine, request, signal);
   }
 
   truncate(request: TruncateRequest): Promise<TruncateAnswer> {

@@ -1,4 +1,5 @@
 import {
+  attentionRequestSchema,
   cancelRequestSchema,
   ERROR_STATUS,
   generateRequestSchema,
@@ -62,6 +63,10 @@ export function workerApp(worker: Worker, poolToken: string): Hono {
   app.post('/cancel', async (context) => {
     const { requestId } = await readBody(context, cancelRequestSchema);
     return context.json({ cancelled: worker.parts.gate.cancel(requestId) });
+  });
+  app.post('/attention', async (context) => {
+    const request = await readBody(context, attentionRequestSchema);
+    return context.json(await worker.attention(request, context.req.raw.signal));
   });
   sessionRoutes(app, worker);
   app.get('/stats', (context) => context.json(worker.stats()));
