@@ -199,6 +199,52 @@ test('steps run in the order of their calls and statistics count them', async ()
   assert.ok(stats.kvPoolBytes >= 8 * BLOCK_TOKENS * engine.info.kvBytesPerToken);
 });
 
+test('decodes sparsely as it is told, counts what it read, and answers as dense decode where it keeps everything', async () => {
+  const tokens = someTokens(500);
+  const table = [0, 1, 2, 3];
+  const answers = [];
+  const everything = { type: 'sketch_topk', min_tokens: 256, window: 128, rescore: 1, keep: 0.9999, measure_every: 1 };
+  for (const decodePolicy of [
+    undefined,
+    'dense',
+    JSON.stringify(everything),
+    '{"type":"block_topk","min_tokens":256,"window":128}',
+  ]) {
+    const one = await openTiny({ kvBlocks: 4, ...(decodePolicy === undefined ? {} : { decodePolicy }) });
+    try {
+      await one.step([item(tokens, 0, table)]);
+      answers.push({ logits: await logitsAfter(one, 7, 500, table), stats: one.stats() });
+    } finally {
+      await one.close();
+    }
+  }
+  const [plain, dense, sketches, blocks] = answers;
+  assert.deepEqual(dense!.logits, plain!.logits);
+  assert.equal(dense!.stats.decodeKeys, 0);
+  const { heads, layers } = engine.info;
+  for (const { stats } of [sketches!, blocks!]) {
+    assert.equal(stats.decodeKeys, heads * layers * 501);
+    assert.ok(stats.decodeBytes > 0);
+  }
+  // One block lies between sink and window.
+  assert.equal(sketches!.stats.decodeScannedKeys, heads * layers * BLOCK_TOKENS);
+  assert.equal(sketches!.stats.decodeMeasured, heads * layers);
+  assert.ok(sketches!.stats.decodeMassKept > 0.99 * heads * layers);
+  const off = sketches!.logits.map((value, index) => Math.abs(value - plain!.logits[index]!));
+  assert.ok(Math.max(...off) < 0.05 * Math.max(...plain!.logits.map(Math.abs)), `${Math.max(...off)}`);
+});
+
+test('refuses decode policies that it does not know, and sketches of an f32 pool', async () => {
+  for (const decodePolicy of [
+    'sparse',
+    '{"type":"sketch_topk","blocks":0.5}',
+    '{"type":"sketch_topk","rescore":2}',
+    '{',
+  ])
+    await assert.rejects(openTiny({ decodePolicy }), hasCode('invalid_argument'));
+  await assert.rejects(openTiny({ decodePolicy: 'sketch_topk', kvDtype: 'f32' }), hasCode('unsupported'));
+});
+
 test('timers are at most 20 ms late while a long step runs', async () => {
   const slow = await openSlow();
   let stepMs = 0;

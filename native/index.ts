@@ -31,6 +31,11 @@ export interface EngineOptions {
   isa?: 'auto' | 'portable' | 'avx2' | 'avx512';
   /** Attention of prefill: "dense" (default), another built-in name ("default"), the path of a policy file, or its JSON (core's attentionPolicySchema, or MInference's). */
   policy?: string;
+  /**
+   * Attention of single tokens over long contexts instead of the policy's own: "dense", "sketch_topk", "block_topk" with their
+   * defaults, or JSON text of core's decodePolicySchema.
+   */
+  decodePolicy?: string;
 }
 
 export interface ModelInfo {
@@ -126,6 +131,17 @@ export interface EngineStats {
   causalEntries: number;
   computedEntries: number;
   scannedEntries: number;
+  /** Under a sparse decode policy, over query heads: keys in view, scored by their sketches, scored exactly, read with their values. */
+  decodeKeys: number;
+  decodeScannedKeys: number;
+  decodeRescoredKeys: number;
+  decodeKeptKeys: number;
+  /** Of KV and sketches: read, and what dense attention reads. */
+  decodeBytes: number;
+  decodeDenseBytes: number;
+  /** Sum over `decodeMeasured` heads of sampled tokens of the share of the attention mass that was kept. */
+  decodeMassKept: number;
+  decodeMeasured: number;
 }
 
 /** One section per layer: all the given blocks' K and V of that layer, encoded (docs/design/0001-stored-block-format.md). */

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/formats/weights.h"
 #include "engine/kv/transfer.h"
+#include "engine/policy/decode_policy_json.h"
 
 namespace longshore {
 
@@ -94,6 +95,11 @@ inline EngineOptions ReadOptions(const Napi::Value& value) {
   ReadMember(object, "touchKv", &options.touch_kv, kBoolean);
   ReadMember(object, "exact", &options.exact, kBoolean);
   ReadMember(object, "policy", &options.policy, ReadString);
+  if (const Napi::Value decode = object.Get("decodePolicy"); !Absent(decode)) {
+    const Result<DecodePolicy> read = ParseDecodePolicy(ReadString(decode, "decodePolicy"));
+    if (!read.ok()) Refuse("decodePolicy: " + read.status().message());
+    options.decode = read.value();
+  }
   return options;
 }
 
@@ -291,6 +297,14 @@ inline Napi::Object ToObject(Napi::Env env, const EngineStats& stats) {
   o["causalEntries"] = static_cast<double>(stats.causal_entries);
   o["computedEntries"] = static_cast<double>(stats.computed_entries);
   o["scannedEntries"] = static_cast<double>(stats.scanned_entries);
+  o["decodeKeys"] = static_cast<double>(stats.decode.keys);
+  o["decodeScannedKeys"] = static_cast<double>(stats.decode.scanned);
+  o["decodeRescoredKeys"] = static_cast<double>(stats.decode.rescored);
+  o["decodeKeptKeys"] = static_cast<double>(stats.decode.kept);
+  o["decodeBytes"] = static_cast<double>(stats.decode.bytes);
+  o["decodeDenseBytes"] = static_cast<double>(stats.decode.dense_bytes);
+  o["decodeMassKept"] = stats.decode.mass_kept;
+  o["decodeMeasured"] = static_cast<double>(stats.decode.measured);
   return o;
 }
 

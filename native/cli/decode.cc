@@ -75,7 +75,7 @@ Status Decode(Arguments& arguments) {
   size_t longest = 0;
   for (const Question& q : questions.value()) longest = std::max(longest, q.prompt.size() + q.answer.size());
   const auto n = static_cast<uint32_t>(context.value().size());
-  options.decode->measure = measure;
+  options.decode->measure_every = measure ? 1 : 0;
   EngineOptions dense = options;
   dense.decode = DecodePolicy{};
   auto reference = OpenFor(dense, n + longest);

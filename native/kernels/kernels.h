@@ -97,19 +97,20 @@ struct Look {
   const float* mean_score;       // element (0, this block) of [rows][128]
 };
 
-// A block's sketches against the queries of some heads: scores[i] = base + factor[i] (bias + step * sum of 4-channel table entries).
-// codes: [groups][64]. Byte i holds key i/2 + 32 (i % 2) in its low four bits and that key + 64 in its high ones: the signs of
-// four rotated channels, bit set where not negative. groups: a multiple of 4. tables: entries at most 63, so that four add up in a byte.
+// Blocks' sketches against the queries of some heads: score = q.mean + factor (bias + step * sum of 4-channel table entries).
+// A sketch: codes [groups][64], factors [128] f16, mean [padded] bf16. Byte i of codes holds key i/2 + 32 (i % 2) in its low four bits
+// and that key + 64 in its high ones: the signs of four rotated channels, bit set where not negative. groups: a multiple of 4.
+// tables: entries at most 63, so that four add up in a byte.
 struct SketchQuery {
+  const float* q;                // [padded]
   const uint8_t* tables;         // [groups][16]
-  float base, bias, step;
-  float* scores;                 // [128]
-  float* best;                   // [16]: the largest of keys i, i + 16, ..., i + 112
+  float bias, step;
+  float* scores;                 // [blocks][128]
+  float* best;                   // [blocks][16]: the largest of keys i, i + 16, ..., i + 112
 };
 struct SketchScan {
-  const uint8_t* codes;
-  const uint16_t* factors;       // [128] f16
-  uint32_t groups;
+  const uint8_t* const* sketches;  // [blocks]
+  uint32_t blocks, groups, padded;
   const SketchQuery* queries;
   uint32_t count;
 };
@@ -154,8 +155,8 @@ struct KernelTable {
   void (*scan_sketches)(const SketchScan&);
   // How many of x[0, n) are >= least; n a multiple of 16.
   uint32_t (*count_at_least)(const float* x, uint32_t n, float least);
-  // Indices of those of x[0, 128) into `out`; returns how many.
-  uint32_t (*list_at_least)(const float* x, float least, uint32_t first, uint32_t* out);
+  // Keys of [blocks][128] whose score is >= least, in order; `best` as of a SketchQuery. Ends before a block that may not fit in `room`.
+  uint32_t (*list_at_least)(const float* scores, const float* best, uint32_t blocks, float least, uint32_t room, uint32_t* out);
   // out[i] = q . rows[i]; rows of n bf16, n a multiple of 16.
   void (*dot_bf16)(const uint16_t* const* rows, uint32_t count, const float* q, uint32_t n, float* out);
   void (*attend_keys)(const AttendKeys&);

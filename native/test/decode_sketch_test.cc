@@ -126,7 +126,7 @@ TEST(sketch_scores_estimate_products_without_bias) {
   Context c(random, 64, 1, d, 256);
   SketchIndex index;
   CHECK_OK(index.Allocate(c.pool));
-  index.Build(c.table[0], 0, 0);
+  index.Ensure(c.table[0], 0, 0);
   double error = 0, squares = 0, products = 0;
   uint32_t count = 0;
   for (uint32_t head = 0; head < c.heads; ++head) {
@@ -135,10 +135,10 @@ TEST(sketch_scores_estimate_products_without_bias) {
     for (uint32_t t = 0; t < 128; ++t) {
       double estimate = 0;
       for (uint32_t i = 0; i < d; ++i) {
-        const uint32_t byte = index.codes(c.table[0], 0, 0)[i / 4 * 64 + t % 64 % 32 * 2 + t % 64 / 32];
+        const uint32_t byte = index.sketch(c.table[0], 0, 0)[i / 4 * 64 + t % 64 % 32 * 2 + t % 64 / 32];
         estimate += static_cast<double>(rotated[i]) * ((byte >> (t / 64 * 4 + i % 4) & 1) != 0 ? 1 : -1);
       }
-      estimate *= static_cast<double>(F16ToF32(index.factors(c.table[0], 0, 0)[t]));
+      estimate *= static_cast<double>(F16ToF32(reinterpret_cast<const uint16_t*>(index.sketch(c.table[0], 0, 0) + d / 4 * 64)[t]));
       for (uint32_t i = 0; i < d; ++i) estimate += static_cast<double>(c.q[head * d + i]) * static_cast<double>(Bf16ToF32(index.mean(c.table[0], 0, 0)[i]));
       const double exact = c.Score(t, head);
       error += estimate - exact;
@@ -154,37 +154,69 @@ TEST(sketch_scores_estimate_products_without_bias) {
 
 TEST(scans_are_equal_on_every_instruction_set_and_to_their_definition) {
   Random random(7);
+  constexpr uint32_t kBlocks = 5, kQueries = 3;  // a pair of queries and one alone
   for (const uint32_t groups : {4u, 16u, 32u, 64u}) {
-    std::vector<uint8_t> codes(size_t{groups} * 64), tables(size_t{groups} * 16);
-    std::vector<uint16_t> factors(128);
-    for (uint8_t& x : codes) x = static_cast<uint8_t>(random.Next());
+    const uint32_t padded = groups * 4, bytes = groups * 64 + 256 + padded * 2;
+    std::vector<std::vector<uint16_t>> sketches(kBlocks, std::vector<uint16_t>(bytes / 2));
+    std::vector<const uint8_t*> places;
+    for (auto& sketch : sketches) {
+      for (uint16_t& x : sketch) x = static_cast<uint16_t>(random.Next());
+      for (uint32_t t = 0; t < 128; ++t) sketch[groups * 32 + t] = F32ToF16(static_cast<float>(random.Next() % 1000) / 500.f);
+      for (uint32_t c = 0; c < padded; ++c) sketch[groups * 32 + 128 + c] = test::ToBf16(random.Unit());
+      places.push_back(reinterpret_cast<const uint8_t*>(sketch.data()));
+    }
+    std::vector<uint8_t> tables(size_t{kQueries} * groups * 16);
     for (uint8_t& x : tables) x = static_cast<uint8_t>(random.Next() % 64);
-    for (uint16_t& x : factors) x = F32ToF16(static_cast<float>(random.Next() % 1000) / 500.f);
+    const std::vector<float> q = random.Units(size_t{kQueries} * padded);
+    std::vector<float> first_scores;
     for (const kernels::KernelTable* table : Tables()) {
-      // Three equal queries: a pair and one alone have the same scores.
-      std::vector<float> all(3 * 128), most_of(3 * 16, -1e30f);
+      std::vector<float> scores(size_t{kQueries} * kBlocks * 128), best(size_t{kQueries} * kBlocks * 16, -1e30f);
       std::vector<kernels::SketchQuery> queries;
-      for (uint32_t q = 0; q < 3; ++q) queries.push_back({tables.data(), 1.5f, -3.f, 0.25f, &all[q * 128], &most_of[q * 16]});
-      table->scan_sketches({codes.data(), factors.data(), groups, queries.data(), 3});
-      const std::vector<float> scores(all.begin(), all.begin() + 128), best(most_of.begin(), most_of.begin() + 16);
-      CHECK(std::equal(scores.begin(), scores.end(), all.begin() + 128) && std::equal(scores.begin(), scores.end(), all.begin() + 256));
-      for (uint32_t t = 0; t < 128; ++t) {
-        uint32_t sum = 0;
-        for (uint32_t g = 0; g < groups; ++g) {
-          const uint32_t byte = codes[g * 64 + t % 64 % 32 * 2 + t % 64 / 32];
-          sum += tables[g * 16 + (t < 64 ? byte & 15 : byte >> 4)];
+      for (uint32_t i = 0; i < kQueries; ++i)
+        queries.push_back({&q[i * padded], &tables[size_t{i} * groups * 16], -3.f, 0.25f, &scores[size_t{i} * kBlocks * 128], &best[size_t{i} * kBlocks * 16]});
+      table->scan_sketches({places.data(), kBlocks, groups, padded, queries.data(), kQueries});
+      for (uint32_t i = 0; i < kQueries; ++i)
+        for (uint32_t b = 0; b < kBlocks; ++b) {
+          const uint16_t* factors = sketches[b].data() + groups * 32;
+          double base = 0;
+          for (uint32_t c = 0; c < padded; ++c) base += static_cast<double>(q[i * padded + c]) * static_cast<double>(test::FromBf16(factors[128 + c]));
+          const float* of_block = &scores[(size_t{i} * kBlocks + b) * 128];
+          for (uint32_t t = 0; t < 128; ++t) {
+            uint32_t sum = 0;
+            for (uint32_t g = 0; g < groups; ++g) {
+              const uint32_t byte = places[b][g * 64 + t % 64 % 32 * 2 + t % 64 / 32];
+              sum += tables[(i * groups + g) * 16 + (t < 64 ? byte & 15 : byte >> 4)];
+            }
+            const double expected = base + static_cast<double>(F16ToF32(factors[t])) * (-3.0 + 0.25 * sum);
+            CHECK_NEAR(of_block[t], expected, 1e-3 * (1 + std::fabs(expected)));
+          }
+          for (uint32_t g = 0; g < 16; ++g) {
+            float most = -1e30f;
+            for (uint32_t t = g; t < 128; t += 16) most = std::max(most, of_block[t]);
+            CHECK_EQ(best[(size_t{i} * kBlocks + b) * 16 + g], most);
+          }
         }
-        const double expected = 1.5 + static_cast<double>(F16ToF32(factors[t])) * (-3.0 + 0.25 * sum);
-        CHECK_NEAR(scores[t], expected, 1e-3 * (1 + std::fabs(expected)));
-        CHECK(best[t % 16] >= scores[t]);
-      }
-      for (uint32_t i = 0; i < 16; ++i) {
-        float most = -1e30f;
-        for (uint32_t t = i; t < 128; t += 16) most = std::max(most, scores[t]);
-        CHECK_EQ(best[i], most);
-      }
+      if (first_scores.empty()) first_scores = scores;
+      for (size_t k = 0; k < scores.size(); ++k) CHECK_NEAR(scores[k], first_scores[k], 1e-4 * (1 + std::fabs(first_scores[k])));
     }
   }
+}
+
+TEST(lists_hold_every_key_that_reaches_the_threshold_in_order) {
+  Random random(14);
+  constexpr uint32_t kBlocks = 9;
+  const std::vector<float> scores = random.Units(kBlocks * 128);
+  std::vector<float> best(kBlocks * 16, -2.f);
+  for (uint32_t k = 0; k < scores.size(); ++k) best[k / 128 * 16 + k % 16] = std::max(best[k / 128 * 16 + k % 16], scores[k]);
+  for (const kernels::KernelTable* table : Tables())
+    for (const float least : {-2.f, 0.5f, 0.99f, 2.f}) {
+      std::vector<uint32_t> expected, listed(kBlocks * 128);
+      for (uint32_t k = 0; k < scores.size(); ++k)
+        if (scores[k] >= least) expected.push_back(k);
+      listed.resize(table->list_at_least(scores.data(), best.data(), kBlocks, least, kBlocks * 128, listed.data()));
+      CHECK(listed == expected);
+      CHECK(table->list_at_least(scores.data(), best.data(), kBlocks, least, 300, listed.data()) <= 300);
+    }
 }
 
 TEST(decode_that_rescores_everything_is_dense_attention) {
@@ -222,7 +254,7 @@ TEST(decode_finds_what_holds_the_mass_and_reads_little) {
   for (const kernels::KernelTable* table : Tables()) {
     SketchAttention attention;
     DecodePolicy policy = kFew;
-    policy.measure = true;
+    policy.measure_every = 1;
     const std::vector<float> out = Decode(c, *table, policy, 2, &attention);
     CHECK_NEAR(RelativeError(out, c), 0.0, 2e-2);
     const DecodeCounts& n = attention.counts();
@@ -233,12 +265,39 @@ TEST(decode_finds_what_holds_the_mass_and_reads_little) {
   }
 }
 
+// Threads that share heads, and threads that share ranges of blocks.
 TEST(decode_has_the_same_bits_with_any_threads) {
   Random random(10);
   Context c(random, 8, 4, 64, 8192 + 77, 16);
   for (const kernels::KernelTable* table : Tables()) {
-    SketchAttention one, three;
-    CHECK(Decode(c, *table, kFew, 1, &one) == Decode(c, *table, kFew, 3, &three));
+    SketchAttention one;
+    const std::vector<float> expected = Decode(c, *table, kFew, 1, &one);
+    for (const uint32_t threads : {2u, 3u, 4u, 7u}) {
+      SketchAttention others;
+      CHECK(Decode(c, *table, kFew, threads, &others) == expected);
+    }
+  }
+}
+
+// The sequences share their blocks, so that both threads need the same sketches at the same time.
+TEST(decode_of_a_batch_that_shares_blocks_has_the_bits_of_each_alone) {
+  Random random(15);
+  for (const uint32_t kv_heads : {1u, 4u}) {
+    Context c(random, 4, kv_heads, 64, 8192, 16);
+    const kernels::KernelTable& table = *Tables().front();
+    SketchAttention one, batch;
+    const std::vector<float> expected = Decode(c, table, kFew, 1, &one);
+    ThreadPool threads(2);
+    CHECK_OK(batch.Allocate(c.Shape(), kFew, c.pool, 2, c.tokens));
+    std::vector<AttentionItem> items(8, c.Item());
+    std::vector<float> q, out(8 * c.q.size());
+    for (uint32_t i = 0; i < 8; ++i) {
+      items[i].first_row = i;
+      q.insert(q.end(), c.q.begin(), c.q.end());
+    }
+    batch.Plan(items);
+    batch.Run(threads, table, 0, q.data(), c.q.size(), out.data(), c.q.size(), nullptr);
+    for (uint32_t i = 0; i < 8; ++i) CHECK(std::equal(expected.begin(), expected.end(), out.begin() + static_cast<ptrdiff_t>(i * c.q.size())));
   }
 }
 

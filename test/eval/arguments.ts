@@ -12,10 +12,13 @@ export interface EvalOptions {
   questions: number;
   seed: string;
   threads: number;
+  /** Questions go in a token a step: what is judged is decode. */
+  decoded: boolean;
 }
 
 const USAGE = `usage: npm run eval:longctx -- [--json] [--quick] [--models ${Object.keys(MODELS).join(',')}] [--tasks needle_single,...]
-  [--lengths 1K,8K,...] [--policies dense,<name or file>,...] [--questions 200] [--seed 1] [--threads 0 (all cores)]`;
+  [--lengths 1K,8K,...] [--policies dense,<name or file>[+<decode name or file>],...] [--questions 200] [--seed 1] [--threads 0 (all cores)]
+  [--decoded (questions a token a step: judges decode policies)]`;
 
 const list = (text: string | undefined): string[] =>
   text === undefined ? [] : text.split(',').filter((part) => part !== '');
@@ -52,6 +55,7 @@ export function readArguments(args: string[]): EvalOptions {
         questions: text,
         seed: text,
         threads: text,
+        decoded: { type: 'boolean' },
       },
     }).values;
   } catch (error) {
@@ -68,6 +72,7 @@ export function readArguments(args: string[]): EvalOptions {
     policies: given('policies') === undefined ? ['dense'] : list(given('policies')),
     questions: whole('questions', given('questions') ?? (quick ? '20' : '200'), 1),
     seed: given('seed') ?? '1',
+    decoded: values.decoded === true,
     threads: whole('threads', given('threads') ?? '0', 0),
   };
 }

@@ -37,9 +37,16 @@ function difference(after: Record<string, number>, before: Record<string, number
 
 /**
  * Prefills the context once, scoring its probes where they stand, then asks every dialogue of the same blocks: each one's own tokens go
- * into blocks of its own. The context must be whole blocks. `id` names the context in the outcomes.
+ * into blocks of its own. The context must be whole blocks. `id` names the context in the outcomes. `decoded`: questions go
+ * in a token a step, so that every one of their tokens is decoded.
  */
-export async function ask(engine: Engine, dialect: Dialect, context: Context, id: string): Promise<Answered> {
+export async function ask(
+  engine: Engine,
+  dialect: Dialect,
+  context: Context,
+  id: string,
+  decoded = false,
+): Promise<Answered> {
   const { vocab, eosIds } = engine.info;
   const length = context.tokens.length;
   if (length % BLOCK_TOKENS !== 0) throw new Error(`a context of ${length} tokens is not whole blocks`);
@@ -70,7 +77,7 @@ export async function ask(engine: Engine, dialect: Dialect, context: Context, id
   while (waiting.length > 0 || active.length > 0) {
     while (waiting.length > 0 && free.length > 0) {
       const { turns, id: name } = waiting.pop()!;
-      active.push(new Conversation(turns, dialect, name, length, [...prefix, ...free.pop()!]));
+      active.push(new Conversation(turns, dialect, name, length, [...prefix, ...free.pop()!], decoded ? 1 : CHUNK));
     }
     const batch: Conversation[] = [];
     let tokens = 0;

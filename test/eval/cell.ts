@@ -18,6 +18,15 @@ export interface CellLine {
   /** Computed score entries of prefill / those of dense attention, and those that the second look scanned; null where not counted. */
   density: number | null;
   scanned: number | null;
+  /** Under a sparse decode policy, over the questions: shares of dense decode's bytes and of the keys in view; attention's time a token. */
+  decode?: {
+    bytes: number | null;
+    scanned: number | null;
+    kept: number | null;
+    /** Attention mass kept, at the tokens that were measured. */
+    recall: number | null;
+    attention_us: number;
+  };
   contexts: number;
   prefill_ms: number;
   ask_ms: number;

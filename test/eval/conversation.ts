@@ -13,14 +13,23 @@ export class Conversation {
   private pending: number[];
   private position: number;
   private said: number[] = [];
+  private readonly most: number;
 
-  /** `start`: tokens of the shared prefix; `blocks`: the physical blocks of prefix and dialogue. */
-  constructor(turns: readonly Question[], dialect: Dialect, id: string, start: number, blocks: readonly number[]) {
+  /** `start`: tokens of the shared prefix; `blocks`: the physical blocks of prefix and dialogue; `most`: tokens of an item. */
+  constructor(
+    turns: readonly Question[],
+    dialect: Dialect,
+    id: string,
+    start: number,
+    blocks: readonly number[],
+    most: number,
+  ) {
     this.turns = turns;
     this.dialect = dialect;
     this.id = id;
     this.position = start;
     this.blocks = blocks;
+    this.most = most;
     this.pending = [...turns[0]!.prompt];
   }
 
@@ -29,7 +38,7 @@ export class Conversation {
   }
 
   get tokens(): number {
-    return this.pending.length;
+    return Math.min(this.most, this.pending.length);
   }
 
   /** Most tokens that a dialogue of these turns adds to its prefix. */
@@ -39,16 +48,18 @@ export class Conversation {
 
   item(): StepItem {
     return {
-      tokens: Uint32Array.from(this.pending),
+      tokens: Uint32Array.from(this.pending.slice(0, this.most)),
       position: this.position,
       blockTable: Uint32Array.from(this.blocks),
       sample: true,
     };
   }
 
-  /** Takes the token that follows the item. `isEnd`: it ends any text of this model. */
+  /** Takes the token that follows the item, where the item ended the turn's prompt. `isEnd`: it ends any text of this model. */
   take(token: number, isEnd: boolean): void {
-    this.position += this.pending.length;
+    this.position += this.tokens;
+    this.pending = this.pending.slice(this.tokens);
+    if (this.pending.length > 0) return;
     this.pending = [token];
     this.said.push(token);
     const question = this.turns[this.turn]!;

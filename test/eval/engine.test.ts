@@ -68,6 +68,25 @@ test('dense attention answers the needle model’s questions, wherever they stan
   }
 });
 
+test('questions that go in a token a step are decoded by the policy, and answered like questions that go in whole', async (t) => {
+  const model = await findModel('needle');
+  if (model === undefined) return t.diagnostic('not run: no needle model; set LONGSHORE_EVAL_NEEDLE');
+  const task = PAIR_TASKS.find(({ name }) => name === 'kv_retrieval')!;
+  const context = await task.context({ dialect: model.dialect, random: new Random('4'), length: 2048, questions: 20 });
+  const decodePolicy = JSON.stringify({ type: 'sketch_topk', min_tokens: 1024, measure_every: 1 });
+  const engine = await open({ model: model.path, kvBlocks: blocksFor(context), maxBatchTokens: 2048, decodePolicy });
+  const whole = await ask(engine, model.dialect, context, '0');
+  const decoded = await ask(engine, model.dialect, context, '0', true);
+  const { heads, layers } = engine.info;
+  await engine.close();
+  assert.ok(decoded.outcomes.filter(({ correct }) => correct).length >= 19);
+  assert.ok(whole.outcomes.filter(({ correct }) => correct).length >= 19);
+  // Six question tokens and at least three of the answer's four.
+  assert.ok(decoded.ask.decodeMeasured! >= 20 * 9 * heads * layers, String(decoded.ask.decodeMeasured));
+  assert.ok(decoded.ask.decodeMeasured! > whole.ask.decodeMeasured!);
+  assert.ok(decoded.ask.decodeMassKept! > 0.9 * decoded.ask.decodeMeasured!);
+});
+
 test('a real model finds numbers in prose far more often than chance', async (t) => {
   const model = await findModel('smollm2');
   if (model === undefined) return t.diagnostic('not run: no SmolLM2; set LONGSHORE_TEST_MODEL');

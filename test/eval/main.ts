@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { type Engine, open } from '@longshore/native';
 import { type EvalOptions, readArguments } from './arguments.ts';
@@ -34,20 +35,54 @@ interface Measured {
   outcomes: Outcome[];
   prefillMs: number;
   askMs: number;
-  counters: Record<string, number>;
+  prefill: Record<string, number>;
+  ask: Record<string, number>;
 }
 
-async function run(engine: Engine, model: EvalModel, contexts: readonly Context[]): Promise<Measured> {
-  const total: Measured = { outcomes: [], prefillMs: 0, askMs: 0, counters: {} };
+function add(counters: Record<string, number>, to: Record<string, number>): void {
+  for (const [key, value] of Object.entries(counters)) to[key] = (to[key] ?? 0) + value;
+}
+
+const share = (part: number, whole: number): number | null => (whole > 0 ? round(part / whole, 5) : null);
+
+/** What decode read, where the policy took any token of the questions. */
+function decodeShares(ask: Record<string, number>): Pick<CellLine, 'decode'> {
+  const { decodeKeys = 0, decodeScannedKeys = 0, decodeKeptKeys = 0, decodeBytes = 0, decodeDenseBytes = 0 } = ask;
+  if (decodeKeys === 0) return {};
+  return {
+    decode: {
+      bytes: share(decodeBytes, decodeDenseBytes),
+      scanned: share(decodeScannedKeys, decodeKeys),
+      kept: share(decodeKeptKeys, decodeKeys),
+      recall: share(ask.decodeMassKept ?? 0, ask.decodeMeasured ?? 0),
+      attention_us: round((1000 * (ask.attentionMs ?? 0)) / Math.max(1, ask.tokens ?? 0), 1),
+    },
+  };
+}
+
+async function run(
+  engine: Engine,
+  model: EvalModel,
+  contexts: readonly Context[],
+  decoded: boolean,
+): Promise<Measured> {
+  const total: Measured = { outcomes: [], prefillMs: 0, askMs: 0, prefill: {}, ask: {} };
   for (const [index, context] of contexts.entries()) {
-    const answered = await ask(engine, model.dialect, context, String(index));
+    const answered = await ask(engine, model.dialect, context, String(index), decoded);
     total.outcomes.push(...answered.outcomes);
     total.prefillMs += answered.prefillMs;
     total.askMs += answered.askMs;
-    for (const [key, value] of Object.entries(answered.prefill))
-      total.counters[key] = (total.counters[key] ?? 0) + value;
+    add(answered.prefill, total.prefill);
+    add(answered.ask, total.ask);
   }
   return total;
+}
+
+/** "PREFILL" or "PREFILL+DECODE": a policy, and instead of its own decode a name or the path of a file of core's decodePolicySchema. */
+async function policiesOf(text: string): Promise<{ policy: string; decodePolicy?: string }> {
+  const [policy, decode] = text.split('+') as [string, string | undefined];
+  if (decode === undefined) return { policy };
+  return { policy, decodePolicy: decode.endsWith('.json') ? await readFile(decode, 'utf8') : decode };
 }
 
 async function cells(
@@ -58,28 +93,33 @@ async function cells(
   write: (line: CellLine) => void,
 ) {
   const contexts = await contextsOf(model, task, length, options);
-  let dense: Set<string> | undefined;
+  let dense: ReadonlySet<string> | undefined;
   for (const policy of options.policies) {
     const engine = await open({
       model: model.path,
       kvBlocks: Math.max(...contexts.map(blocksFor)),
       maxBatchTokens: CHUNK,
       threads: options.threads,
-      ...(policy === 'dense' ? {} : { policy }),
+      ...(await policiesOf(policy)),
     });
     try {
-      const measured = await run(engine, model, contexts);
-      if (policy === 'dense') dense = new Set(measured.outcomes.filter((one) => one.correct).map((one) => one.id));
-      const { causalEntries = 0, computedEntries = 0, scannedEntries = 0 } = measured.counters;
+      const measured = await run(engine, model, contexts, options.decoded);
+      if (policy === 'dense' || policy.endsWith('+dense'))
+        dense ??= new Set(measured.outcomes.filter((one) => one.correct).map((one) => one.id));
+      const { causalEntries = 0, computedEntries = 0, scannedEntries = 0 } = measured.prefill;
       write({
         bench: 'longctx',
         model: model.name,
         task: task.name,
         n: length,
-        policy: basename(policy, '.json'),
+        policy: policy
+          .split('+')
+          .map((part) => basename(part, '.json'))
+          .join('+'),
         ...scores(measured.outcomes, dense),
         density: policy === 'dense' ? 1 : causalEntries > 0 ? round(computedEntries / causalEntries, 5) : null,
         scanned: policy !== 'dense' && causalEntries > 0 ? round(scannedEntries / causalEntries, 5) : null,
+        ...decodeShares(measured.ask),
         contexts: contexts.length,
         prefill_ms: round(measured.prefillMs, 1),
         ask_ms: round(measured.askMs, 1),

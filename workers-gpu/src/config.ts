@@ -34,6 +34,8 @@ const environmentSchema = z.object({
   /** Attention of prefill: "dense", "default" (the engine's sparse settings), another built-in name, or the path of a policy file (docs/design/0017). */
   // Sparse only where it is asked for: the general settings lose answers of the default model (docs/design/0017).
   LONGSHORE_POLICY: text.default('dense'),
+  /** Attention of single tokens instead of the policy's own: "dense", "sketch_topk", "block_topk", or JSON of core's decodePolicySchema (docs/design/0018). */
+  LONGSHORE_DECODE_POLICY: text.optional(),
   LONGSHORE_MAX_BATCH_TOKENS: whole(16, 65536).default(512),
   LONGSHORE_MAX_RUNNING: whole(1, 1024).default(16),
   LONGSHORE_MAX_WAITING: whole(0, 65536).default(64),
@@ -88,6 +90,8 @@ export interface WorkerConfig {
   codec: 'auto' | 'raw' | 'lossless' | 'int8' | 'int4';
   restorePolicy: 'compete' | 'always';
   policy: string;
+  /** undefined: the policy's own. */
+  decodePolicy?: string | undefined;
   maxBatchTokens: number;
   maxRunning: number;
   maxWaiting: number;
@@ -158,6 +162,7 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     codec: env.LONGSHORE_CODEC,
     restorePolicy: env.LONGSHORE_RESTORE,
     policy: env.LONGSHORE_POLICY,
+    decodePolicy: env.LONGSHORE_DECODE_POLICY,
     maxBatchTokens: env.LONGSHORE_MAX_BATCH_TOKENS,
     maxRunning: env.LONGSHORE_MAX_RUNNING,
     maxWaiting: env.LONGSHORE_MAX_WAITING,

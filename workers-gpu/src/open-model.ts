@@ -11,7 +11,16 @@ export interface OpenedModel {
 
 type ModelConfig = Pick<
   WorkerConfig,
-  'model' | 'backend' | 'threads' | 'kvBytes' | 'kvDtype' | 'touchKv' | 'maxBatchTokens' | 'maxRunning' | 'policy'
+  | 'model'
+  | 'backend'
+  | 'threads'
+  | 'kvBytes'
+  | 'kvDtype'
+  | 'touchKv'
+  | 'maxBatchTokens'
+  | 'maxRunning'
+  | 'policy'
+  | 'decodePolicy'
 >;
 
 const BYTES_OF_DTYPE = { bf16: 2, f32: 4 };
@@ -34,6 +43,7 @@ export async function openModel(config: ModelConfig): Promise<OpenedModel> {
     touchKv: config.touchKv,
     maxBatchTokens: config.maxBatchTokens,
     policy: config.policy,
+    ...(config.decodePolicy === undefined ? {} : { decodePolicy: config.decodePolicy }),
   });
   return { engine, text, kvBlocks };
 }

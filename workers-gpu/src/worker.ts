@@ -48,6 +48,7 @@ import { truncate } from './serving/truncate.ts';
 import type { WorkerParts } from './serving/worker-parts.ts';
 import { fileKeyOf } from './session-file/frames.ts';
 import { SessionFiles } from './session-file/session-files.ts';
+import { registerDecodeMetrics } from './telemetry/decode-metrics.ts';
 import type { Logger } from './telemetry/log.ts';
 import { WorkerMetrics } from './telemetry/metrics.ts';
 import { registerStoreMetrics } from './telemetry/store-metrics.ts';
@@ -212,6 +213,7 @@ export class Worker {
     });
     registerStoreMetrics(this.metrics.registry, () => kv.stats());
     registerTierMetrics(this.metrics.registry, () => kv.stats().tiers);
+    registerDecodeMetrics(this.metrics.registry, () => this.engine.stats());
     loop.start();
   }
 

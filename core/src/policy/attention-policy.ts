@@ -44,6 +44,8 @@ export const decodePolicySchema = z.discriminatedUnion('type', [
     rescore: share.optional(),
     min_rescore: z.int().min(16).max(MAX_TOKENS).optional(),
     keep: share.optional(),
+    /** Tokens at multiples of this position count the mass they keep, at a dense token's cost; 0: none. */
+    measure_every: tokens.optional(),
   }),
   z.strictObject({
     type: z.literal('block_topk'),
@@ -53,6 +55,7 @@ export const decodePolicySchema = z.discriminatedUnion('type', [
     dense_layers: tokens.optional(),
     /** Share of the blocks that is read. */
     blocks: share.optional(),
+    measure_every: tokens.optional(),
   }),
 ]);
 

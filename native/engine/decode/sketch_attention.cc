@@ -2,30 +2,18 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
-#include <cstring>
-#include <limits>
-#include <numeric>
 
 namespace longshore {
 namespace {
 
 using kernels::kKeyTile;
 
-constexpr uint32_t kScanBlocks = 64;        // of a task
-constexpr uint32_t kQueriesOfScan = 8;      // heads whose queries are scanned with one call
-constexpr uint32_t kGroupsOfBlock = 16;     // a block's keys fall into groups of 8 whose best score the scan reports
-constexpr uint32_t kMaxEntry = 63;          // of a lookup table
+constexpr uint32_t kScanBlocks = 64;     // of a task, and of a call
+constexpr uint32_t kQueriesOfScan = 8;   // heads whose queries are scanned with one call
+constexpr uint32_t kMaxEntry = 63;       // of a lookup table
 
 constexpr uint64_t RoundUp(uint64_t x, uint64_t to) { return (x + to - 1) / to * to; }
-
-// Floats in the order of their values as unsigned integers.
-uint32_t Ordered(float x) {
-  const uint32_t u = std::bit_cast<uint32_t>(x);
-  return u & 0x80000000u ? ~u : u | 0x80000000u;
-}
-float FromOrdered(uint32_t u) { return std::bit_cast<float>(u & 0x80000000u ? u & 0x7fffffffu : ~u); }
 
 }  // namespace
 
@@ -41,16 +29,21 @@ Status SketchAttention::Allocate(const Shape& shape, const DecodePolicy& policy,
   const uint64_t wanted = std::max<uint64_t>(policy.min_rescore, static_cast<uint64_t>(std::ceil(static_cast<double>(policy.rescore) * max_tokens)));
   // Candidates trims its list to twice what is wanted, after whole groups of 8 were listed.
   max_candidates_ = static_cast<uint32_t>(RoundUp(std::min<uint64_t>(uint64_t{max_blocks_} * kKeyTile, 8 * wanted + kKeyTile), 16));
-  const uint64_t row = RoundUp(padded_ * 4, 64), part = RoundUp((2 + padded_) * 4, 64), tile = kKeyTile * 4;
-  const uint64_t per_thread = 2 * row + 2 * tile + 2 * part + uint64_t{max_candidates_} * (4 + 8 + 4) + 3 * 64;
-  const uint64_t per_head = row + index_.groups() * 16 + 64 + uint64_t{max_blocks_} * (kKeyTile + kGroupsOfBlock) * 4;
-  if (Status s = memory_.Allocate(threads * per_thread + shape.heads * per_head + 1024, "decode scratch"); !s.ok()) return s;
+  const uint64_t row = RoundUp(padded_ * 4, 64), part = RoundUp((2 + padded_) * 4, 64), tile = kKeyTile * 4, numbers = RoundUp(group_ * 4, 64);
+  const uint64_t per_thread = 2 * row + 2 * tile + 2 * part + uint64_t{max_candidates_} * (4 + 8 + 4);
+  const uint64_t per_lane = group_ * (uint64_t{padded_} * 4 + index_.groups() * 16 + uint64_t{max_blocks_} * (kKeyTile + kSketchGroups) * 4) + 2 * numbers;
+  const uint32_t lanes = std::max(threads, shape.kv_heads);
+  if (Status s = memory_.Allocate(threads * per_thread + lanes * per_lane, "decode scratch"); !s.ok()) return s;
   Carver carver(memory_);
-  queries_ = reinterpret_cast<float*>(carver.Take<uint8_t>(shape.heads * row));
-  scores_ = carver.Take<float>(uint64_t{shape.heads} * max_blocks_ * kKeyTile);
-  best_ = carver.Take<float>(uint64_t{shape.heads} * max_blocks_ * kGroupsOfBlock);
-  tables_ = carver.Take<uint8_t>(uint64_t{shape.heads} * index_.groups() * 16);
-  bias_step_ = reinterpret_cast<float*>(carver.Take<uint8_t>(RoundUp(uint64_t{shape.heads} * 8, 64)));
+  lanes_.resize(lanes);
+  for (Lane& lane : lanes_) {
+    lane.scores = carver.Take<float>(uint64_t{group_} * max_blocks_ * kKeyTile);
+    lane.best = carver.Take<float>(uint64_t{group_} * max_blocks_ * kSketchGroups);
+    lane.queries = carver.Take<float>(uint64_t{group_} * padded_);
+    lane.tables = carver.Take<uint8_t>(uint64_t{group_} * index_.groups() * 16);
+    lane.bias = carver.Take<float>(numbers / 4);
+    lane.step = carver.Take<float>(numbers / 4);
+  }
   scratch_.clear();
   for (uint32_t t = 0; t < threads; ++t) {
     Scratch& x = scratch_.emplace_back();
@@ -73,7 +66,7 @@ void SketchAttention::Plan(std::span<const AttentionItem> items) {
   for (const AttentionItem& item : items) {
     const bool long_one = policy_.kind != DecodeKind::kDense && item.tokens == 1 && item.position + 1 >= policy_.min_tokens;
     const Range middle = long_one ? Middle(item) : Range{};
-    (long_one && middle.first < middle.last ? sparse_ : dense_).push_back(item);
+    (middle.first < middle.last ? sparse_ : dense_).push_back(item);
   }
 }
 
@@ -84,264 +77,99 @@ SketchAttention::Range SketchAttention::Middle(const AttentionItem& item) const 
   return {sink, std::min(window, item.position / kKeyTile), item.position / kKeyTile + 1};
 }
 
-void SketchAttention::BuildIndex(ThreadPool& threads, const AttentionItem& item, uint32_t layer, const std::atomic<int32_t>* cancel) {
-  const Range middle = Middle(item);
-  stale_.clear();
-  for (uint32_t b = middle.first; b < middle.last; ++b)
-    for (uint32_t head = 0; head < shape_.kv_heads; ++head)
-      if (index_.Stale(item.block_table[b], layer, head)) stale_.emplace_back(item.block_table[b], head);
-  threads.Run(static_cast<uint32_t>(stale_.size()), [&](uint32_t task, uint32_t) {
-    if (cancel && cancel->load(std::memory_order_relaxed) != 0) return;
-    index_.Build(stale_[task].first, layer, stale_[task].second);
-  });
-}
-
-// Scales a head's query and turns its rotation into tables of sums of four channels with every pattern of signs.
-void SketchAttention::Prepare(const kernels::KernelTable&, uint32_t head, const float* q) {
+// Scales the query and turns its rotation into tables of sums of four channels with every pattern of signs.
+void SketchAttention::Prepare(const Task& task, uint32_t i, const float* q) const {
   const uint32_t d = shape_.head_dim, groups = index_.groups();
-  float* scaled = queries_ + head * RoundUp(padded_ * 4, 64) / 4;
+  float* scaled = task.lane.queries + size_t{i} * padded_;
   for (uint32_t c = 0; c < d; ++c) scaled[c] = q[c] * shape_.scale;
   std::array<float, 2 * kernels::kMaxHeadDim> rotated;
   index_.Rotate(scaled, rotated.data());
   float widest = 0.f, bias = 0.f;
   for (uint32_t g = 0; g < groups; ++g) {
     float width = 0.f;
-    for (uint32_t i = 0; i < 4; ++i) width += std::fabs(rotated[4 * g + i]);
+    for (uint32_t c = 0; c < 4; ++c) width += std::fabs(rotated[4 * g + c]);
     widest = std::max(widest, width);
     bias -= width;
   }
   const float step = 2.f * widest / kMaxEntry, inverse = step > 0.f ? 1.f / step : 0.f;
-  uint8_t* table = tables_ + size_t{head} * groups * 16;
+  uint8_t* table = task.lane.tables + size_t{i} * groups * 16;
   for (uint32_t g = 0; g < groups; ++g)
     for (uint32_t bits = 0; bits < 16; ++bits) {
       float above = 0.f;  // the sum of the four, above its least value
-      for (uint32_t i = 0; i < 4; ++i) {
-        const float x = rotated[4 * g + i];
-        above += std::fabs(x) + ((bits >> i & 1) != 0 ? x : -x);
+      for (uint32_t c = 0; c < 4; ++c) {
+        const float x = rotated[4 * g + c];
+        above += std::fabs(x) + ((bits >> c & 1) != 0 ? x : -x);
       }
       table[g * 16 + bits] = static_cast<uint8_t>(std::min<float>(above * inverse + 0.5f, kMaxEntry));
     }
-  bias_step_[2 * head] = bias;
-  bias_step_[2 * head + 1] = step;
+  task.lane.bias[i] = bias;
+  task.lane.step[i] = step;
 }
 
-void SketchAttention::Scan(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t kv_head, uint32_t first,
-                           uint32_t last) {
-  kernels::SketchScan scan{};
-  scan.groups = index_.groups();
+void SketchAttention::Scan(const Task& task, uint32_t first, uint32_t last) {
+  const bool means_only = policy_.kind == DecodeKind::kBlockTopk;
+  std::array<const uint8_t*, kScanBlocks> sketches;
+  std::array<const uint16_t*, kScanBlocks> means;
   std::array<kernels::SketchQuery, kQueriesOfScan> queries;
-  scan.queries = queries.data();
-  for (uint32_t b = first; b < last; ++b) {
-    const uint32_t block = item.block_table[b];
-    scan.codes = index_.codes(block, layer, kv_head);
-    scan.factors = index_.factors(block, layer, kv_head);
-    const uint16_t* mean = index_.mean(block, layer, kv_head);
-    for (uint32_t head = kv_head * group_, end = head + group_; head < end; head += scan.count) {
-      scan.count = std::min(end - head, kQueriesOfScan);
-      for (uint32_t i = 0; i < scan.count; ++i) {
-        const size_t row = size_t{head + i} * max_blocks_ + (b - middle.first);
-        kernels::SketchQuery& q = queries[i];
-        kernels.dot_bf16(&mean, 1, queries_ + (head + i) * RoundUp(padded_ * 4, 64) / 4, padded_, &q.base);
-        q.tables = tables_ + size_t{head + i} * scan.groups * 16;
-        q.bias = bias_step_[2 * (head + i)];
-        q.step = bias_step_[2 * (head + i) + 1];
-        q.scores = scores_ + row * kKeyTile;
-        q.best = best_ + row * kGroupsOfBlock;
-        if (policy_.kind == DecodeKind::kBlockTopk) best_[size_t{head + i} * max_blocks_ * kGroupsOfBlock + (b - middle.first)] = q.base;
+  for (; first < last; first += kScanBlocks) {
+    const uint32_t blocks = std::min(last - first, kScanBlocks);
+    for (uint32_t b = 0; b < blocks; ++b) {
+      const uint32_t block = task.block(first + b);
+      index_.Ensure(block, task.layer, task.kv_head);
+      sketches[b] = index_.sketch(block, task.layer, task.kv_head);
+      means[b] = index_.mean(block, task.layer, task.kv_head);
+    }
+    const Lane& lane = task.lane;
+    kernels::SketchScan scan{sketches.data(), blocks, index_.groups(), padded_, queries.data(), 0};
+    for (uint32_t i = 0; i < group_; i += scan.count) {
+      scan.count = std::min(group_ - i, kQueriesOfScan);
+      for (uint32_t j = i; j < i + scan.count; ++j) {
+        const size_t place = size_t{j} * max_blocks_ + first;
+        queries[j - i] = {lane.queries + size_t{j} * padded_, lane.tables + size_t{j} * scan.groups * 16, lane.bias[j], lane.step[j],
+                          lane.scores + place * kKeyTile, lane.best + place * kSketchGroups};
+        if (means_only) task.kernels.dot_bf16(means.data(), blocks, queries[j - i].q, padded_, lane.best + size_t{j} * max_blocks_ * kSketchGroups + first);
       }
-      if (policy_.kind == DecodeKind::kSketchTopk) kernels.scan_sketches(scan);
+      if (!means_only) task.kernels.scan_sketches(scan);
     }
   }
-}
-
-// The keys, as places behind middle.first, whose estimates are best: at least `wanted` where there are so many groups, in order.
-uint32_t SketchAttention::Candidates(const kernels::KernelTable& kernels, const Range& middle, uint32_t head, uint32_t wanted, Scratch& scratch) const {
-  const uint32_t blocks = middle.last - middle.first, groups = blocks * kGroupsOfBlock;
-  const float* best = best_ + size_t{head} * max_blocks_ * kGroupsOfBlock;
-  const float* scores = scores_ + size_t{head} * max_blocks_ * kKeyTile;
-  if (wanted >= blocks * kKeyTile) {
-    std::iota(scratch.listed, scratch.listed + blocks * kKeyTile, 0u);
-    return blocks * kKeyTile;
-  }
-  wanted = std::min(wanted, groups);
-  // Every group whose best reaches the threshold holds a key that does.
-  uint32_t low = Ordered(-std::numeric_limits<float>::infinity()), high = Ordered(std::numeric_limits<float>::infinity());
-  while (high - low > 1) {
-    const uint32_t mid = low + (high - low) / 2;
-    const uint32_t count = kernels.count_at_least(best, groups, FromOrdered(mid));
-    (count >= wanted ? low : high) = mid;
-    if (count >= wanted && count <= wanted + wanted / 16) break;
-  }
-  const float least = FromOrdered(low);
-  uint32_t count = 0;
-  for (uint32_t b = 0; b < blocks && count + kKeyTile <= max_candidates_; ++b) {
-    const float* block_best = best + size_t{b} * kGroupsOfBlock;
-    if (kernels.count_at_least(block_best, kGroupsOfBlock, least) == 0) continue;
-    count += kernels.list_at_least(scores + size_t{b} * kKeyTile, least, b * kKeyTile, scratch.listed + count);
-  }
-  if (count > 2 * wanted) {
-    const auto better = [&](uint32_t a, uint32_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; };
-    std::nth_element(scratch.listed, scratch.listed + wanted, scratch.listed + count, better);
-    count = wanted;
-    std::sort(scratch.listed, scratch.listed + count);
-  }
-  return count;
-}
-
-// Adds the listed tiles of the sequence to scratch.sum (m, l, o of the row), which *started tells from an empty one.
-void SketchAttention::AttendTiles(const kernels::KernelTable& kernels, const AttentionItem& item, uint32_t layer, uint32_t head, std::span<const uint32_t> tiles,
-                                  Scratch& scratch, bool* started) const {
-  kernels::Attend a{};
-  a.q = scratch.row;
-  a.q_bf16 = scratch.row_bf16;
-  a.rows = a.group = 1;
-  a.position = item.position;
-  a.head_dim = shape_.head_dim;
-  a.padded = padded_;
-  a.scores = scratch.tile_scores;
-  a.probabilities = scratch.probabilities;
-  for (size_t at = 0; at < tiles.size(); at += kSplitTiles) {
-    const void *k_tiles[kSplitTiles], *v_tiles[kSplitTiles];
-    uint32_t first_keys[kSplitTiles];
-    a.tiles = static_cast<uint32_t>(std::min<size_t>(kSplitTiles, tiles.size() - at));
-    for (uint32_t t = 0; t < a.tiles; ++t) {
-      first_keys[t] = tiles[at + t] * kKeyTile;
-      k_tiles[t] = pool_->KTile(item.block_table[tiles[at + t]], layer, head / group_);
-      v_tiles[t] = pool_->VTile(item.block_table[tiles[at + t]], layer, head / group_);
-    }
-    a.first_keys = first_keys;
-    a.k_tiles = k_tiles;
-    a.v_tiles = v_tiles;
-    float* to = *started ? scratch.part : scratch.sum;
-    a.m = to;
-    a.l = to + 1;
-    a.o = to + 2;
-    kernels.attend[static_cast<size_t>(kernels::KvKind::kBf16)](a);
-    if (*started) kernels.merge(scratch.sum, scratch.sum + 1, scratch.sum + 2, a.m, a.l, a.o, 1, padded_);
-    *started = true;
-  }
-}
-
-void SketchAttention::Attend(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, Scratch& scratch,
-                             float* out) {
-  std::memcpy(scratch.row, queries_ + head * RoundUp(padded_ * 4, 64) / 4, padded_ * sizeof(float));
-  kernels.to_bf16(scratch.row, padded_, scratch.row_bf16);
-  if (policy_.kind == DecodeKind::kBlockTopk) AttendBlocks(kernels, item, middle, layer, head, scratch);
-  else AttendKeys(kernels, item, middle, layer, head, scratch);
-  const float inverse = 1.f / scratch.sum[1];
-  for (uint32_t c = 0; c < shape_.head_dim; ++c) out[c] = scratch.sum[2 + c] * inverse;
-}
-
-void SketchAttention::Count(const AttentionItem& item, const Range& middle, uint32_t head, uint64_t scan_bytes, uint64_t own_bytes) {
-  const uint64_t key_and_value = 4 * uint64_t{shape_.head_dim}, tiles = middle.first + (middle.tiles - middle.last);
-  counts_.keys += item.position + 1;
-  counts_.bytes += own_bytes;
-  if (head % group_ != 0) return;
-  counts_.bytes += scan_bytes + tiles * kKeyTile * key_and_value;
-  counts_.dense_bytes += uint64_t{middle.tiles} * kKeyTile * key_and_value;
-}
-
-void SketchAttention::AttendBlocks(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head,
-                                   Scratch& scratch) {
-  const uint32_t blocks = middle.last - middle.first;
-  const uint32_t wanted = std::clamp(static_cast<uint32_t>(std::ceil(policy_.blocks * static_cast<float>(blocks))), 1u, blocks);
-  const float* scores = best_ + size_t{head} * max_blocks_ * kGroupsOfBlock;
-  std::vector<uint32_t>& tiles = scratch.tiles;
-  tiles.resize(blocks);
-  std::iota(tiles.begin(), tiles.end(), 0u);
-  std::nth_element(tiles.begin(), tiles.begin() + (wanted - 1), tiles.end(), [&](uint32_t a, uint32_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
-  tiles.resize(wanted);
-  for (uint32_t& t : tiles) t += middle.first;
-  for (uint32_t t = 0; t < middle.first; ++t) tiles.push_back(t);
-  for (uint32_t t = middle.last; t < middle.tiles; ++t) tiles.push_back(t);
-  std::sort(tiles.begin(), tiles.end());
-  bool started = false;
-  AttendTiles(kernels, item, layer, head, tiles, scratch, &started);
-  counts_.kept += uint64_t{wanted} * kKeyTile;
-  Count(item, middle, head, uint64_t{blocks} * index_.row_bytes(), uint64_t{wanted} * kKeyTile * 4 * shape_.head_dim);
-}
-
-void SketchAttention::AttendKeys(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, Scratch& scratch) {
-  const uint32_t kv_head = head / group_;
-  const float* q = scratch.row;
-  float* sum = scratch.sum;
-  scratch.tiles.clear();
-  for (uint32_t t = 0; t < middle.first; ++t) scratch.tiles.push_back(t);
-  for (uint32_t t = middle.last; t < middle.tiles; ++t) scratch.tiles.push_back(t);
-  bool started = false;
-  AttendTiles(kernels, item, layer, head, scratch.tiles, scratch, &started);
-  const uint32_t keys = (middle.last - middle.first) * kKeyTile;
-  const uint32_t wanted = std::max(policy_.min_rescore, static_cast<uint32_t>(std::ceil(policy_.rescore * static_cast<float>(keys))));
-  const uint32_t count = Candidates(kernels, middle, head, wanted, scratch);
-  for (uint32_t i = 0; i < count; ++i) {
-    const uint32_t block = item.block_table[middle.first + scratch.listed[i] / kKeyTile];
-    scratch.rows[i] = index_.key(block, layer, kv_head, scratch.listed[i] % kKeyTile);
-  }
-  kernels.dot_bf16(scratch.rows, count, q, padded_, scratch.exact);
-  float m = sum[0];
-  for (uint32_t i = 0; i < count; ++i) m = std::max(m, scratch.exact[i]);
-  // What is lighter than its even share of the mass that may be lost: all of it together holds less.
-  const float cut = m - std::log2(static_cast<float>(std::max(1u, count)) / (1.f - policy_.keep));
-  uint32_t kept = 0;
-  for (uint32_t i = 0; i < count; ++i) {
-    if (scratch.exact[i] < cut) continue;
-    const uint32_t slot = scratch.listed[i] % kKeyTile, block = item.block_table[middle.first + scratch.listed[i] / kKeyTile];
-    const auto* tile = static_cast<const uint16_t*>(pool_->VTile(block, layer, kv_head));
-    scratch.exact[kept] = scratch.exact[i];
-    scratch.rows[kept++] = tile + size_t{slot / 2} * padded_ * 2 + slot % 2;
-  }
-  for (uint32_t i = kept; i < RoundUp(kept, 16); ++i) scratch.exact[i] = 0.f;
-  float* part = scratch.part;
-  part[0] = m;
-  part[1] = 0.f;
-  std::memset(part + 2, 0, padded_ * sizeof(float));
-  kernels.attend_keys({scratch.exact, scratch.rows, kept, padded_, m, part + 1, part + 2});
-  const float kept_mass = part[1];
-  kernels.merge(sum, sum + 1, sum + 2, part, part + 1, part + 2, 1, padded_);
-  counts_.scanned += keys;
-  counts_.rescored += count;
-  counts_.kept += kept;
-  Count(item, middle, head, static_cast<uint64_t>(index_.scan_bytes_per_key() * keys), uint64_t{count} * index_.row_bytes() + kept * 2 * uint64_t{shape_.head_dim});
-  if (policy_.measure) {
-    const double missed = MiddleMass(kernels, item, middle, layer, head, m) - static_cast<double>(kept_mass);
-    const double attended = static_cast<double>(sum[1]) * std::exp2(static_cast<double>(sum[0] - m));
-    counts_.mass_kept += attended / (attended + std::max(0.0, missed));
-    counts_.measured++;
-  }
-}
-
-// Sum of 2^(score - m) over all keys between sink and window.
-double SketchAttention::MiddleMass(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, float m) const {
-  const float* q = queries_ + head * RoundUp(padded_ * 4, 64) / 4;
-  std::array<const uint16_t*, kKeyTile> rows;
-  std::array<float, kKeyTile> exact;
-  double mass = 0;
-  for (uint32_t b = middle.first; b < middle.last; ++b) {
-    for (uint32_t t = 0; t < kKeyTile; ++t) rows[t] = index_.key(item.block_table[b], layer, head / group_, t);
-    kernels.dot_bf16(rows.data(), kKeyTile, q, padded_, exact.data());
-    for (const float s : exact) mass += std::exp2(static_cast<double>(s - m));
-  }
-  return mass;
 }
 
 void SketchAttention::Run(ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t layer, const float* q, size_t q_stride, float* out,
                           size_t out_stride, const std::atomic<int32_t>* cancel) {
   const auto cancelled = [&] { return cancel && cancel->load(std::memory_order_relaxed) != 0; };
+  const uint32_t kv_heads = shape_.kv_heads, tasks = static_cast<uint32_t>(sparse_.size()) * kv_heads;
+  const auto task_of = [&](const AttentionItem& item, uint32_t kv_head, uint32_t lane) {
+    return Task{kernels, item, Middle(item), layer, kv_head, lanes_[lane]};
+  };
+  const auto prepare = [&](const Task& task, uint32_t i) {
+    Prepare(task, i, q + task.item.first_row * q_stride + (size_t{task.kv_head} * group_ + i) * shape_.head_dim);
+  };
+  const auto attend = [&](const Task& task, uint32_t i, uint32_t thread) {
+    Attend(task, i, scratch_[thread], out + task.item.first_row * out_stride + (size_t{task.kv_head} * group_ + i) * shape_.head_dim);
+  };
+  // Where KV heads keep all threads busy, each is done by one of them from end to end: its scores stay in that core's cache.
+  if (tasks % threads.threads() == 0 || tasks >= 4 * threads.threads()) {
+    threads.Run(tasks, [&](uint32_t t, uint32_t thread) {
+      if (cancelled()) return;
+      const Task task = task_of(sparse_[t / kv_heads], t % kv_heads, thread);
+      for (uint32_t i = 0; i < group_; ++i) prepare(task, i);
+      Scan(task, 0, task.blocks());
+      for (uint32_t i = 0; i < group_; ++i) attend(task, i, thread);
+    });
+    return;
+  }
   for (const AttentionItem& item : sparse_) {
     if (cancelled()) return;
+    threads.Run(shape_.heads, [&](uint32_t head, uint32_t) { prepare(task_of(item, head / group_, head / group_), head % group_); });
     const Range middle = Middle(item);
-    BuildIndex(threads, item, layer, cancel);
-    const float* row = q + item.first_row * q_stride;
-    for (uint32_t head = 0; head < shape_.heads; ++head) Prepare(kernels, head, row + size_t{head} * shape_.head_dim);
-    const uint32_t ranges = (middle.last - middle.first + kScanBlocks - 1) / kScanBlocks;
-    threads.Run(ranges * shape_.kv_heads, [&](uint32_t task, uint32_t) {
+    const uint32_t blocks = middle.last - middle.first, ranges = (blocks + kScanBlocks - 1) / kScanBlocks;
+    threads.Run(ranges * kv_heads, [&](uint32_t t, uint32_t) {
       if (cancelled()) return;
-      const uint32_t first = middle.first + task / shape_.kv_heads * kScanBlocks;
-      Scan(kernels, item, middle, layer, task % shape_.kv_heads, first, std::min(first + kScanBlocks, middle.last));
+      const uint32_t first = t / kv_heads * kScanBlocks;
+      Scan(task_of(item, t % kv_heads, t % kv_heads), first, std::min(first + kScanBlocks, blocks));
     });
     threads.Run(shape_.heads, [&](uint32_t head, uint32_t thread) {
-      if (cancelled()) return;
-      Attend(kernels, item, middle, layer, head, scratch_[thread], out + item.first_row * out_stride + size_t{head} * shape_.head_dim);
+      if (!cancelled()) attend(task_of(item, head / group_, head / group_), head % group_, thread);
     });
   }
 }

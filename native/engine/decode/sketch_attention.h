@@ -47,15 +47,30 @@ class SketchAttention {
   void Run(ThreadPool& threads, const kernels::KernelTable& kernels, uint32_t layer, const float* q, size_t q_stride, float* out,
            size_t out_stride, const std::atomic<int32_t>* cancel);
 
-  // Builds the sketches of a sequence's complete blocks that lack them.
-  void BuildIndex(ThreadPool& threads, const AttentionItem& item, uint32_t layer, const std::atomic<int32_t>* cancel);
-
   const DecodeCounts& counts() const { return counts_; }
 
  private:
   // What is between sink and window, in blocks of the sequence; and the tiles up to the token.
   struct Range { uint32_t first, last, tiles; };
   Range Middle(const AttentionItem& item) const;
+  // A KV head of an item in one layer, with what is known of its `group_` query heads.
+  struct Lane {
+    float* queries;   // [group][padded] scaled
+    uint8_t* tables;  // [group][groups][16]
+    float *bias, *step;  // [group] of the tables
+    float* scores;    // [group][max_blocks][128]
+    float* best;      // [group][max_blocks][16]
+  };
+  struct Task {
+    const kernels::KernelTable& kernels;
+    const AttentionItem& item;
+    Range middle;
+    uint32_t layer, kv_head;
+    Lane& lane;
+
+    uint32_t blocks() const { return middle.last - middle.first; }
+    uint32_t block(uint32_t place) const { return item.block_table[middle.first + place]; }  // behind middle.first
+  };
   struct Scratch {
     float* row;             // [padded] scaled query
     uint16_t* row_bf16;
@@ -68,15 +83,19 @@ class SketchAttention {
     uint32_t* listed;       // [candidates]
     std::vector<uint32_t> tiles;
   };
-  void Prepare(const kernels::KernelTable& kernels, uint32_t head, const float* q);
-  void Scan(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t kv_head, uint32_t first, uint32_t last);
-  void Attend(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, Scratch& scratch, float* out);
-  void AttendTiles(const kernels::KernelTable& kernels, const AttentionItem& item, uint32_t layer, uint32_t head, std::span<const uint32_t> tiles, Scratch& scratch, bool* started) const;
-  void AttendBlocks(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, Scratch& scratch);
-  void AttendKeys(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, Scratch& scratch);
-  void Count(const AttentionItem& item, const Range& middle, uint32_t head, uint64_t scan_bytes, uint64_t own_bytes);
-  uint32_t Candidates(const kernels::KernelTable& kernels, const Range& middle, uint32_t head, uint32_t wanted, Scratch& scratch) const;
-  double MiddleMass(const kernels::KernelTable& kernels, const AttentionItem& item, const Range& middle, uint32_t layer, uint32_t head, float m) const;
+  // Of the lane: query `i` of the group, from the unscaled q [head_dim].
+  void Prepare(const Task& task, uint32_t i, const float* q) const;
+  // Makes missing sketches of blocks [first, last) behind middle.first and scans them.
+  void Scan(const Task& task, uint32_t first, uint32_t last);
+  void Attend(const Task& task, uint32_t i, Scratch& scratch, float* out);
+  void AttendTiles(const Task& task, std::span<const uint32_t> tiles, Scratch& scratch, bool* started) const;
+  void AttendBlocks(const Task& task, uint32_t i, Scratch& scratch);
+  void AttendKeys(const Task& task, uint32_t i, Scratch& scratch);
+  bool Measured(const Task& task) const;
+  void Count(const Task& task, uint32_t i, uint64_t scan_bytes, uint64_t own_bytes);
+  float Threshold(const Task& task, uint32_t i, uint32_t wanted, float* sample) const;
+  uint32_t Candidates(const Task& task, uint32_t i, uint32_t wanted, Scratch& scratch) const;
+  double MiddleMass(const Task& task, uint32_t i, float m) const;
 
   Shape shape_{};
   DecodePolicy policy_;
@@ -84,15 +103,9 @@ class SketchAttention {
   uint32_t group_ = 0, padded_ = 0, max_blocks_ = 0, max_candidates_ = 0;
   SketchIndex index_;
   AlignedBuffer memory_;
-  std::vector<Scratch> scratch_;
-  // Of the item at hand, per query head.
-  float* queries_ = nullptr;     // [heads][padded] scaled
-  uint8_t* tables_ = nullptr;    // [heads][groups][16]
-  float* bias_step_ = nullptr;   // [heads][2]
-  float* scores_ = nullptr;      // [heads][max_blocks][128]
-  float* best_ = nullptr;        // [heads][max_blocks][16]
+  std::vector<Scratch> scratch_;  // by thread
+  std::vector<Lane> lanes_;       // by thread or KV head
   std::vector<AttentionItem> dense_, sparse_;
-  std::vector<std::pair<uint32_t, uint32_t>> stale_;
   DecodeCounts counts_;
 };
 

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <thread>
 
 #include "engine/formats/half.h"
 #include "engine/philox.h"
@@ -29,14 +30,14 @@ Status SketchIndex::Allocate(const KvPool& pool) {
   row_ = pool.padded();
   factor_offset_ = uint64_t{groups()} * 64;
   mean_offset_ = factor_offset_ + kBlockTokens * 2;
-  key_offset_ = (mean_offset_ + row_ * 2 + 63) / 64 * 64;
-  entry_bytes_ = key_offset_ + uint64_t{kBlockTokens} * row_ * 2;
+  sketch_bytes_ = (mean_offset_ + row_ * 2 + 63) / 64 * 64;
   signs_.resize(depth_);
   const float scale = 1.f / std::sqrt(static_cast<float>(depth_));
   for (uint32_t i = 0; i < depth_; ++i) signs_[i] = UniformAt(kRotationSeed, i) < 0.5 ? scale : -scale;
   const uint64_t entries = uint64_t{shape.blocks} * shape.layers * shape.kv_heads;
-  built_.assign(entries, 0);
-  return memory_.Allocate(entries * entry_bytes_, "key sketches");
+  built_ = std::make_unique<std::atomic<uint64_t>[]>(entries);
+  if (Status s = sketches_.Allocate(entries * sketch_bytes_, "key sketches"); !s.ok()) return s;
+  return keys_.Allocate(entries * kBlockTokens * row_ * 2, "keys beside their sketches");
 }
 
 void SketchIndex::Rotate(const float* x, float* out) const {
@@ -51,13 +52,27 @@ void SketchIndex::Rotate(const float* x, float* out) const {
       }
 }
 
+void SketchIndex::Ensure(uint32_t block, uint32_t layer, uint32_t head) {
+  std::atomic<uint64_t>& built = built_[Entry(block, layer, head)];
+  const uint64_t wanted = uint64_t{pool_->Version(block, layer)} + 1;
+  for (uint64_t seen = built.load(std::memory_order_acquire); seen != wanted;) {
+    if (seen == kBuilding) {
+      std::this_thread::yield();
+      seen = built.load(std::memory_order_acquire);
+    } else if (built.compare_exchange_weak(seen, kBuilding, std::memory_order_acquire)) {
+      Build(block, layer, head);
+      built.store(wanted, std::memory_order_release);
+      return;
+    }
+  }
+}
+
 void SketchIndex::Build(uint32_t block, uint32_t layer, uint32_t head) {
   const uint32_t d = pool_->shape().head_dim;
-  const uint32_t version = pool_->Version(block, layer);
-  uint8_t* entry = at(block, layer, head);
+  uint8_t* entry = sketches_.data() + Entry(block, layer, head) * sketch_bytes_;
   auto* factors = reinterpret_cast<uint16_t*>(entry + factor_offset_);
   auto* mean = reinterpret_cast<uint16_t*>(entry + mean_offset_);
-  auto* keys = reinterpret_cast<uint16_t*>(entry + key_offset_);
+  uint16_t* keys = keys_.as<uint16_t>() + Entry(block, layer, head) * kBlockTokens * row_;
   const auto* tile = static_cast<const uint16_t*>(pool_->KTile(block, layer, head));  // [head_dim / 2][128][2]
   for (uint32_t c = 0; c < d; c += 2)
     for (uint32_t t = 0; t < kBlockTokens; ++t) std::memcpy(keys + size_t{t} * row_ + c, tile + (size_t{c} / 2 * kBlockTokens + t) * 2, 4);
@@ -88,7 +103,6 @@ void SketchIndex::Build(uint32_t block, uint32_t layer, uint32_t head) {
     }
     factors[t] = F32ToF16(absolute > 0.f ? squares / absolute : 0.f);
   }
-  built_[Entry(block, layer, head)] = version + 1;
 }
 
 }  // namespace longshore

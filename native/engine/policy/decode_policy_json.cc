@@ -17,6 +17,7 @@ Result<DecodePolicy> ReadDecodePolicy(const JsonValue& value) {
     p.sink_tokens = members.Count("sink", 0, p.sink_tokens);
     p.window_tokens = members.Count("window", 1, p.window_tokens);
     p.dense_layers = members.Count("dense_layers", 0, p.dense_layers);
+    p.measure_every = members.Count("measure_every", 0, p.measure_every);
     if (p.kind == DecodeKind::kSketchTopk) {
       p.rescore = members.Share("rescore", p.rescore);
       p.min_rescore = members.Count("min_rescore", 16, p.min_rescore);
@@ -29,6 +30,12 @@ Result<DecodePolicy> ReadDecodePolicy(const JsonValue& value) {
   }
   if (Status s = members.Finish(); !s.ok()) return s;
   return p;
+}
+
+Result<DecodePolicy> ParseDecodePolicy(std::string_view text) {
+  if (!text.starts_with('{')) return ReadDecodePolicy(JsonValue(JsonValue::Object{{"type", JsonValue(std::string(text))}}));
+  Result<JsonValue> json = ParseJson(text);
+  return json.ok() ? ReadDecodePolicy(json.value()) : Result<DecodePolicy>(json.status());
 }
 
 }  // namespace longshore
