@@ -31,9 +31,8 @@ const environmentSchema = z.object({
   LONGSHORE_CODEC: z.enum(['auto', 'raw', 'lossless', 'int8', 'int4']).default('auto'),
   /** compete: load or compute, whichever is faster, block by block; always: load all that is stored (measurements). */
   LONGSHORE_RESTORE: z.enum(['compete', 'always']).default('compete'),
-  /** Attention of prefill: "dense", "default" (the engine's sparse settings), another built-in name, or the path of a policy file (docs/design/0017). */
-  // Sparse only where it is asked for: the general settings lose answers of the default model (docs/design/0017).
-  LONGSHORE_POLICY: text.default('dense'),
+  /** Which keys attention reads: "default" (what was measured for the model; dense for others), "dense", another built-in name, or a policy file (docs/design/0017). */
+  LONGSHORE_POLICY: text.default('default'),
   /** Attention of single tokens instead of the policy's own: "dense", "sketch_topk", "block_topk", or JSON of core's decodePolicySchema (docs/design/0018). */
   LONGSHORE_DECODE_POLICY: text.optional(),
   LONGSHORE_MAX_BATCH_TOKENS: whole(16, 65536).default(512),

@@ -61,6 +61,22 @@ test('a block that ends at denseTokens is completed by decoding as it is', () =>
   assert.deepEqual(shape(step(scheduler, 64).entries), [[255, 1, true]]);
 });
 
+test('a block that a session began and in which the prompt ends is computed anew up to there', () => {
+  const one = sequence(1, 700);
+  one.computed = 650;
+  one.cached = 650;
+  one.realign(DENSE_TOKENS);
+  assert.deepEqual([one.computed, one.cached], [640, 640]);
+  one.computed = 700;
+  one.append(7);
+  one.realign(DENSE_TOKENS);
+  assert.equal(one.computed, 700, 'what was decoded stays');
+  const short = sequence(2, 200);
+  short.computed = 190;
+  short.realign(DENSE_TOKENS);
+  assert.equal(short.computed, 190, 'dense blocks have the same bits in any steps');
+});
+
 test('a budget below a block gives the block whole or nothing', () => {
   const scheduler = build(20, 140);
   const prompt = sequence(1, 700);
@@ -86,6 +102,13 @@ test('in any mixture every complete block beyond denseTokens was last computed w
       if (next < 12 && random(5) === 0) scheduler.submit(sequence(next++, 1 + random(900)), 1);
       const { entries, completed } = step(scheduler, 1 + random(200));
       for (const { sequence: one, start, count } of entries) {
+        const prompt = one.initialTokens;
+        const last = prompt - (prompt % BLOCK_TOKENS);
+        if (start < prompt && start + count > last && last + BLOCK_TOKENS > DENSE_TOKENS)
+          assert.ok(
+            start <= last && start + count >= prompt,
+            `seed ${seed}: the end of a prompt is computed in one step`,
+          );
         const blocks = whole.get(one) ?? [];
         whole.set(one, blocks);
         for (let block = Math.floor(start / BLOCK_TOKENS); block * BLOCK_TOKENS < start + count; block++) {

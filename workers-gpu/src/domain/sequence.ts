@@ -108,12 +108,19 @@ export class Sequence {
 
   /**
    * A block that ends beyond `denseTokens` has its true bytes only when one step computes it whole (docs/design/0017). Where the
-   * tokens to complete a block are there but its first ones were computed earlier, the block is begun again.
+   * tokens to complete a block are there but its first ones were computed earlier, the block is begun again. So is a block in which
+   * the prompt ends but whose first tokens came from a session: what it holds depends on the steps that made it, and the prompt
+   * is to be answered as it is without any cache.
    */
   realign(denseTokens: number): void {
     const start = this.computed - (this.computed % BLOCK_TOKENS);
     const end = start + BLOCK_TOKENS;
-    if (this.computed > start && end > denseTokens && this.tokens.length >= end) this.computed = start;
+    if (this.computed === start || end <= denseTokens) return;
+    if (this.tokens.length >= end) this.computed = start;
+    else if (this.computed < this.initialTokens) {
+      this.cached = Math.max(0, this.cached - (this.computed - start));
+      this.computed = start;
+    }
   }
 
   append(token: number): void {

@@ -15,7 +15,7 @@ export interface StepLimits {
   mixedPrefillTokens: number;
   /** The same for the ends of prompts that are one block or less from their first token; they go first. 0: they wait their turn. */
   tailTokens: number;
-  /** Blocks that end beyond are computed whole or not at all, even where that exceeds `mixedPrefillTokens`. */
+  /** Blocks that end beyond are computed whole, or to the end of the tokens, or not at all, even where that exceeds `mixedPrefillTokens`. */
   denseTokens: number;
 }
 
@@ -53,15 +53,15 @@ export function planStep(
 /** One block or less from its first token. */
 export const isTail = (sequence: Sequence): boolean => sequence.remaining <= BLOCK_TOKENS;
 
-/** `count`, or the rest of a block that has to be computed whole: that block first, or nothing where it does not fit. */
+/** `count`, or the rest of a block (of the tokens, in their last block) that one step has to compute: that first, or nothing where it does not fit. */
 function wholeBlocks(sequence: Sequence, count: number, room: number, denseTokens: number): number {
   const within = Math.min(count, room);
   const end = sequence.computed + within;
   const begun = end % BLOCK_TOKENS;
   const blockEnd = end - begun + BLOCK_TOKENS;
-  if (begun === 0 || blockEnd <= denseTokens || sequence.tokens.length < blockEnd) return within;
+  if (begun === 0 || blockEnd <= denseTokens || end === sequence.tokens.length) return within;
   if (within > begun) return within - begun;
-  const needed = blockEnd - sequence.computed;
+  const needed = Math.min(blockEnd, sequence.tokens.length) - sequence.computed;
   return needed <= room ? needed : 0;
 }
 
