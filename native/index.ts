@@ -32,7 +32,7 @@ export interface EngineOptions {
   /** Attention of prefill: "dense" (default), another built-in name ("default"), the path of a policy file, or its JSON (core's attentionPolicySchema, or MInference's). */
   policy?: string;
   /**
-   * Attention of single tokens over long contexts instead of the policy's own: "dense", "sketch_topk", "block_topk" with their
+   * Attention of single tokens over long contexts instead of the policy's own: "dense", "sketch_topk", "block_topk", "graph" with their
    * defaults, or JSON text of core's decodePolicySchema.
    */
   decodePolicy?: string;

@@ -11,6 +11,7 @@ namespace longshore::cli {
 namespace {
 
 constexpr size_t kMaxTokens = 1u << 24;
+constexpr uint64_t kMaxBeam = 1024;
 
 template <typename T>
 std::optional<T> ParseWhole(const std::string& text) {
@@ -110,13 +111,18 @@ EngineOptions ReadEngineOptions(Arguments& a) {
   options.exact = a.Switch("exact");
   options.isa = a.Text("isa", "auto");
   options.policy = a.Text("policy", "dense");
-  if (const std::string kind = a.Choice("decode-policy", {"of the policy", "dense", "sketch_topk", "block_topk"}); kind != "of the policy") {
+  if (const std::string kind = a.Choice("decode-policy", {"of the policy", "dense", "sketch_topk", "block_topk", "graph"}); kind != "of the policy") {
     DecodePolicy& p = options.decode.emplace();
-    p.kind = kind == "sketch_topk" ? DecodeKind::kSketchTopk : kind == "block_topk" ? DecodeKind::kBlockTopk : DecodeKind::kDense;
+    p.kind = kind == "sketch_topk" ? DecodeKind::kSketchTopk : kind == "block_topk" ? DecodeKind::kBlockTopk : kind == "graph" ? DecodeKind::kGraph : DecodeKind::kDense;
     p.min_tokens = static_cast<uint32_t>(a.Integer("decode-min", p.min_tokens));
     p.rescore = static_cast<float>(a.Number("rescore", static_cast<double>(p.rescore)));
     p.keep = static_cast<float>(a.Number("keep", static_cast<double>(p.keep)));
     p.blocks = static_cast<float>(a.Number("blocks", static_cast<double>(p.blocks)));
+    p.beam = static_cast<uint32_t>(a.Integer("beam", p.beam, kMaxBeam));
+    p.scan = static_cast<float>(a.Number("scan", static_cast<double>(p.scan)));
+    p.sample = static_cast<uint32_t>(a.Integer("sample", p.sample));
+    p.nearest = static_cast<uint32_t>(a.Integer("nearest", p.nearest, kMaxBeam));
+    p.degree = static_cast<uint32_t>(a.Integer("degree", p.degree, kMaxBeam));
   }
   return options;
 }

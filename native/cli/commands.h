@@ -13,5 +13,6 @@ Status BenchPrefillAttention(Arguments& arguments);
 Status BenchCodec(Arguments& arguments);
 Status Evaluate(Arguments& arguments);
 Status Decode(Arguments& arguments);
+Status AttentionMass(Arguments& arguments);
 
 }  // namespace longshore::cli

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/json_line.h"
@@ -49,6 +50,16 @@ Status Ask(Engine& engine, const std::vector<Question>& questions, uint32_t cont
   return Status::Ok();
 }
 
+const char* NameOf(DecodeKind kind) {
+  switch (kind) {
+    case DecodeKind::kSketchTopk: return "sketch_topk";
+    case DecodeKind::kBlockTopk: return "block_topk";
+    case DecodeKind::kGraph: return "graph";
+    case DecodeKind::kDense: break;
+  }
+  return "dense";
+}
+
 Status CopyBlocks(const Engine& from, Engine* to, uint32_t tokens) {
   const ModelInfo& info = from.info();
   std::vector<uint8_t> bytes(info.kv_bytes_per_token / info.layers * kBlockTokens);
@@ -64,7 +75,7 @@ Status CopyBlocks(const Engine& from, Engine* to, uint32_t tokens) {
 
 Status Decode(Arguments& arguments) {
   EngineOptions options = ReadEngineOptions(arguments);
-  const bool measure = arguments.Switch("measure");
+  const bool measure = arguments.Switch("measure"), restored = arguments.Switch("restored");
   const std::string source = arguments.Text("context"), path = arguments.Text("questions");
   if (Status s = arguments.Finish(); !s.ok()) return s;
   if (!options.decode || options.decode->kind == DecodeKind::kDense) return {Code::kInvalidArgument, "decode compares with dense decode: give another --decode-policy"};
@@ -78,13 +89,15 @@ Status Decode(Arguments& arguments) {
   options.decode->measure_every = measure ? 1 : 0;
   EngineOptions dense = options;
   dense.decode = DecodePolicy{};
-  auto reference = OpenFor(dense, n + longest);
+  // Prefilled where the decode policy sees it, unless it shall decode what another engine computed.
+  (restored ? options : dense).max_batch_tokens = 1;
+  auto reference = OpenFor(dense, n + longest), sparse = OpenFor(options, n + longest);
   if (!reference.ok()) return reference.status();
-  if (Status s = Sequence(*reference.value(), options.max_batch_tokens).Feed(context.value(), nullptr, nullptr); !s.ok()) return s;
-  options.max_batch_tokens = 1;
-  auto sparse = OpenFor(options, n + longest);
   if (!sparse.ok()) return sparse.status();
-  if (Status s = CopyBlocks(*reference.value(), sparse.value().get(), n); !s.ok()) return s;
+  Engine *first = sparse.value().get(), *second = reference.value().get();
+  if (restored) std::swap(first, second);
+  if (Status s = Sequence(*first, std::max(options.max_batch_tokens, dense.max_batch_tokens)).Feed(context.value(), nullptr, nullptr); !s.ok()) return s;
+  if (Status s = CopyBlocks(*first, second, n); !s.ok()) return s;
   Asked with_dense, with_sparse;
   if (Status s = Ask(*reference.value(), questions.value(), n, &with_dense); !s.ok()) return s;
   if (Status s = Ask(*sparse.value(), questions.value(), n, &with_sparse); !s.ok()) return s;
@@ -95,7 +108,7 @@ Status Decode(Arguments& arguments) {
   line.Add("bench", "sparse_decode")
       .Add("model", reference.value()->info().name)
       .Add("n", n)
-      .Add("policy", options.decode->kind == DecodeKind::kSketchTopk ? "sketch_topk" : "block_topk")
+      .Add("policy", NameOf(options.decode->kind))
       .Add("questions", static_cast<uint64_t>(questions.value().size()))
       .Add("dense_right", with_dense.right)
       .Add("sparse_right", with_sparse.right)
@@ -108,6 +121,7 @@ Status Decode(Arguments& arguments) {
       .Add("scanned", share(b.scanned - a.scanned, keys), 5)
       .Add("rescored", share(b.rescored - a.rescored, keys), 5)
       .Add("kept", share(b.kept - a.kept, keys), 5);
+  if (b.index_ns > 0) line.Add("index_ms", static_cast<double>(b.index_ns) / 1e6, 1).Add("index_bytes", b.index_bytes);
   if (measured > 0) line.Add("mass_kept", (b.mass_kept - a.mass_kept) / static_cast<double>(measured), 4);
   line.Add("numerics", reference.value()->info().numerics).Print();
   return Status::Ok();

@@ -24,11 +24,15 @@ constexpr const char* kUsage = R"(usage: longshore-native <command> --model <fil
            --retrieval <file.jsonl>               exact greedy answers to {"prompt_ids": [...], "answer_ids": [...]} lines
   decode   --context <ids, file or -> --questions <file.jsonl>
                                                   asks each question after the context, token by token, with dense decode and with the
-                                                  decode policy: answers, bytes read, time of attention; [--measure] the mass kept
+                                                  decode policy: answers, bytes read, time of attention; [--measure] the mass kept;
+                                                  [--restored] decodes KV that another engine computed
+  attention-mass --context <ids, file or -> --questions <file.jsonl> [--keys 100,300,1000,3000,10000]
+                                                  mass that the questions' tokens give to so many keys, chosen for each query or once for all
 
 every command: [--threads 0 (all)] [--batch 1024] [--kv bf16|f32] [--isa auto|portable|avx2|avx512] [--exact] [--backend auto]
                [--policy dense (a built-in name or a policy file)]
-               [--decode-policy dense|sketch_topk|block_topk] [--decode-min 8192] [--rescore 0.005] [--keep 0.99] [--blocks 0.02]
+               [--decode-policy dense|sketch_topk|block_topk|graph] [--decode-min 8192] [--rescore 0.005] [--keep 0.99] [--blocks 0.02]
+               [--beam 64] [--scan 0.05] [--sample 16] [--nearest 32] [--degree 32]
 )";
 
 }  // namespace
@@ -43,6 +47,7 @@ int main(int argc, char** argv) {
                                    : command == "bench-prefill-attention" ? cli::BenchPrefillAttention
                                    : command == "bench-codec" ? cli::BenchCodec
                                    : command == "decode"   ? cli::Decode
+                                   : command == "attention-mass" ? cli::AttentionMass
                                                            : nullptr;
   if (run == nullptr) {
     std::fputs(kUsage, command == "help" || command == "--help" ? stdout : stderr);

@@ -236,6 +236,7 @@ Status CpuEngine::WriteBlock(uint32_t block, uint32_t layer, uint32_t tokens, st
   std::shared_lock life(life_);
   if (Status s = CheckBlock(block, layer, tokens, src.size()); !s.ok()) return s;
   kv_.WriteRaw(block, layer, tokens, src.data());
+  forward_->Restored(block, layer);
   return Status::Ok();
 }
 

@@ -100,6 +100,7 @@ struct DecodeStats {
   uint64_t bytes = 0, dense_bytes = 0;                     // of KV and sketches read; that dense attention would read
   double mass_kept = 0;                                    // sum over `measured` heads of the share of the softmax attended
   uint64_t measured = 0;
+  uint64_t index_ns = 0, index_bytes = 0;                  // wall time of building key graphs, and what they hold now
 };
 
 struct EngineStats {

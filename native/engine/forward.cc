@@ -59,17 +59,18 @@ Status Forward::Allocate(const Model& model, KvPool& kv, ThreadPool& threads, co
   constexpr double kLog2e = 1.4426950408889634;
   const float scale = static_cast<float>(h.query_scale > 0.0 ? kLog2e * h.query_scale : kLog2e / std::sqrt(static_cast<double>(h.head_dim)));
   if (Status s = sparse_.Allocate({h.heads, h.kv_heads, h.head_dim, exact, scale}, policy, kv, threads.threads(), context); !s.ok()) return s;
-  if (Status s = sketches_.Allocate({h.heads, h.kv_heads, h.head_dim, scale}, decode, kv, threads.threads(), context); !s.ok()) return s;
+  if (Status s = sketches_.Allocate({h.heads, h.kv_heads, h.head_dim, scale}, decode.kind == DecodeKind::kGraph ? DecodePolicy{} : decode, kv, threads.threads(), context); !s.ok()) return s;
+  if (Status s = graph_.Allocate({h.heads, h.kv_heads, h.head_dim, scale}, decode, kv, threads.threads()); !s.ok()) return s;
   return attention_.Allocate({h.heads, h.kv_heads, h.head_dim, exact, h.query_scale, h.SlidesAt(0) ? h.sliding_window : 0}, kv, threads.threads(), context);
 }
 
 uint64_t Forward::scratch_bytes() const {
-  return memory_.size() + normed_.bytes() + attended_.bytes() + gated_.bytes() + attention_.bytes() + sparse_.bytes() + sketches_.bytes();
+  return memory_.size() + normed_.bytes() + attended_.bytes() + gated_.bytes() + attention_.bytes() + sparse_.bytes() + sketches_.bytes() + graph_.bytes();
 }
 
 DecodeStats Forward::decode_stats() const {
-  const DecodeCounts& c = sketches_.counts();
-  return {c.keys, c.scanned, c.rescored, c.kept, c.bytes, c.dense_bytes, c.mass_kept, c.measured};
+  const DecodeCounts& c = graph_.counts().keys > 0 ? graph_.counts() : sketches_.counts();
+  return {c.keys, c.scanned, c.rescored, c.kept, c.bytes, c.dense_bytes, c.mass_kept, c.measured, graph_.segments().build_ns(), graph_.segments().bytes()};
 }
 
 template <typename Fn>
@@ -96,15 +97,16 @@ bool Forward::Run(const ForwardBatch& batch, const std::atomic<int32_t>* cancel)
   cancel_ = cancel;
   sparse_.Plan(batch.items);
   sketches_.Plan(sparse_.dense_items());
-  const uint32_t dense_layers = std::min(sketches_.dense_layers(), model_->h().layers);
-  attention_.Plan(dense_layers > 0 ? sparse_.dense_items() : sketches_.dense_items(), batch.items, threads_->threads());
+  graph_.Plan(sketches_.dense_items());
+  const uint32_t dense_layers = std::min(std::max(sketches_.dense_layers(), graph_.dense_layers()), model_->h().layers);
+  attention_.Plan(dense_layers > 0 ? sparse_.dense_items() : graph_.dense_items(), batch.items, threads_->threads());
   ForRows(rows, [&](uint32_t r) {
     model_->Embed(batch.tokens[r], hidden_ + r * hidden_stride_);
     model_->rope().Angles(batch.positions[r], cos_[0] + size_t{r} * half, sin_[0] + size_t{r} * half);
     if (cos_[1] != nullptr) model_->local_rope().Angles(batch.positions[r], cos_[1] + size_t{r} * half, sin_[1] + size_t{r} * half);
   });
   for (uint32_t layer = 0; layer < model_->h().layers; ++layer) {
-    if (layer == dense_layers && layer > 0) attention_.Plan(sketches_.dense_items(), batch.items, threads_->threads());
+    if (layer == dense_layers && layer > 0) attention_.Plan(graph_.dense_items(), batch.items, threads_->threads());
     AttentionBlock(layer, batch);
     MlpBlock(layer, rows);
     if (Cancelled()) return false;
@@ -134,6 +136,7 @@ void Forward::RotateAndStore(uint32_t layer, const ForwardBatch& batch, uint32_t
                                                [](uint32_t r, const AttentionItem& i) { return r < i.first_row; }));
   const uint32_t position = batch.positions[row];
   kv_->Write(item->block_table[position / kBlockTokens], layer, position % kBlockTokens, k, q + v_offset_);
+  if (!sliding) graph_.Record(item->block_table[position / kBlockTokens], layer, position % kBlockTokens, q);
 }
 
 void Forward::AttentionBlock(uint32_t layer, const ForwardBatch& batch) {
@@ -146,11 +149,13 @@ void Forward::AttentionBlock(uint32_t layer, const ForwardBatch& batch) {
                          {&w.v, &normed_, qkv_ + v_offset_, qkv_stride_}};
   RunProducts(*threads_, *kernels_, qkv, rows, scratch_, cancel_);
   ForRows(rows, [&](uint32_t r) { RotateAndStore(layer, batch, r); });
+  if (query_observer_) query_observer_(layer, batch, qkv_, qkv_stride_);
   const bool sliding = model_->h().SlidesAt(layer);
   const auto start = std::chrono::steady_clock::now();
   attention_.Run(*threads_, *kernels_, layer, sliding, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
   if (!sliding && !sparse_.empty()) sparse_.Run(*threads_, *kernels_, layer, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
   if (!sliding && !sketches_.empty(layer)) sketches_.Run(*threads_, *kernels_, layer, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
+  if (!sliding && !graph_.empty(layer)) graph_.Run(*threads_, *kernels_, layer, qkv_, qkv_stride_, attended_.row(0), attended_.stride(), cancel_);
   attention_ns_ += static_cast<uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count());
   if (probe_ && !sliding) probe_->Run(*threads_, *kernels_, layer, batch.items.front(), qkv_, qkv_stride_, cancel_);
   if (w.o.activation() != ActivationKind::kFloat)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/attention.h"
+#include "engine/decode/graph_attention.h"
 #include "engine/decode/sketch_attention.h"
 #include "engine/model.h"
 #include "engine/sparse/sparse_attention.h"
@@ -34,6 +35,12 @@ class Forward {
   // Looks at the attention of what runs from here on; null: nobody does.
   void set_probe(AttentionProbe* probe) { probe_ = probe; }
   DecodeStats decode_stats() const;
+  // A block's KV was written from outside.
+  void Restored(uint32_t block, uint32_t layer) { graph_.Forget(block, layer); }
+  // Sees the queries of every layer of every run, after rotation and once the KV of the batch is in the pool: rows [stride] of the batch, heads
+  // side by side. For measurements; null: nobody.
+  using QueryObserver = std::function<void(uint32_t layer, const ForwardBatch& batch, const float* q, size_t stride)>;
+  void set_query_observer(QueryObserver observer) { query_observer_ = std::move(observer); }
   uint64_t attention_ns() const { return attention_ns_; }  // wall time of all runs
   uint64_t scratch_bytes() const;
 
@@ -60,7 +67,9 @@ class Forward {
   Attention attention_;
   SparseAttention sparse_;
   SketchAttention sketches_;
+  GraphAttention graph_;
   AttentionProbe* probe_ = nullptr;
+  QueryObserver query_observer_;
   uint64_t attention_ns_ = 0;
   // Strides in floats, whole panels of 16.
   size_t hidden_stride_ = 0, qkv_stride_ = 0, mlp_stride_ = 0, vocab_stride_ = 0;

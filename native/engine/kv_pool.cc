@@ -129,6 +129,12 @@ void KvPool::CopyRaw(uint32_t block, uint32_t layer, uint32_t tokens, uint8_t* p
   }
 }
 
+void KvPool::ReadKeyRows(uint32_t block, uint32_t layer, uint32_t head, uint32_t row, uint16_t* to) const {
+  const auto* tile = static_cast<const uint16_t*>(KTile(block, layer, head));
+  for (uint32_t c = 0; c < shape_.head_dim; c += 2)
+    for (uint32_t t = 0; t < kBlockTokens; ++t) std::memcpy(to + size_t{t} * row + c, tile + (size_t{c} / 2 * kBlockTokens + t) * 2, 4);
+}
+
 void KvPool::Read(uint32_t block, uint32_t layer, uint32_t tokens, uint8_t* dst) const {
   uint8_t* pool = const_cast<uint8_t*>(memory_.data());  // only read
   if (shape_.dtype == KvDtype::kF32) CopyRaw<float, false>(block, layer, tokens, pool, dst);

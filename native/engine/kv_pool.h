@@ -51,6 +51,9 @@ class KvPool {
   // Writes one token's key and value [kv_heads][head_dim] (rounded to the pool's type) into a slot of a block.
   void Write(uint32_t block, uint32_t layer, uint32_t slot, const float* key, const float* value);
 
+  // A bf16 block's keys of one head as rows [128][row], row >= head_dim; what is behind head_dim stays as it was.
+  void ReadKeyRows(uint32_t block, uint32_t layer, uint32_t head, uint32_t row, uint16_t* to) const;
+
   // The raw form of engine.h: [K, V][kv_heads][tokens][head_dim]; sizes as checked by the engine.
   void Read(uint32_t block, uint32_t layer, uint32_t tokens, uint8_t* dst) const;
   void WriteRaw(uint32_t block, uint32_t layer, uint32_t tokens, const uint8_t* src);

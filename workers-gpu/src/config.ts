@@ -33,7 +33,7 @@ const environmentSchema = z.object({
   LONGSHORE_RESTORE: z.enum(['compete', 'always']).default('compete'),
   /** Which keys attention reads: "default" (what was measured for the model; dense for others), "dense", another built-in name, or a policy file (docs/design/0017). */
   LONGSHORE_POLICY: text.default('default'),
-  /** Attention of single tokens instead of the policy's own: "dense", "sketch_topk", "block_topk", or JSON of core's decodePolicySchema (docs/design/0018). */
+  /** Attention of single tokens instead of the policy's own: "dense", "sketch_topk", "block_topk", "graph", or JSON of core's decodePolicySchema (docs/design/0018). */
   LONGSHORE_DECODE_POLICY: text.optional(),
   LONGSHORE_MAX_BATCH_TOKENS: whole(16, 65536).default(512),
   LONGSHORE_MAX_RUNNING: whole(1, 1024).default(16),

@@ -57,6 +57,22 @@ export const decodePolicySchema = z.discriminatedUnion('type', [
     blocks: share.optional(),
     measure_every: tokens.optional(),
   }),
+  z.strictObject({
+    type: z.literal('graph'),
+    min_tokens: atLeastOne.optional(),
+    sink: tokens.optional(),
+    window: atLeastOne.optional(),
+    dense_layers: tokens.optional(),
+    /** Keys that a search follows, the share of all that it may score, and the mass of those whose values are read. */
+    beam: z.int().min(1).max(1024).optional(),
+    scan: share.optional(),
+    keep: share.optional(),
+    /** How the graph is made: a query in so many positions teaches it, so many keys of each are linked, and so many links a key has. */
+    sample: z.union([4, 8, 16, 32, 64, 128].map((every) => z.literal(every))).optional(),
+    nearest: z.int().min(2).max(1024).optional(),
+    degree: z.int().min(2).max(1024).optional(),
+    measure_every: tokens.optional(),
+  }),
 ]);
 
 /**
