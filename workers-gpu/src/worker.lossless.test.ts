@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { generateRequestSchema } from '@longshore/core';
 import type { Engine, StepItem } from '@longshore/native';
 import { seededRandom } from './domain/seeded-random.ts';
-import { TransferSpeed } from './domain/transfer-speed.ts';
+import { TierSpeeds } from './domain/tier-speeds.ts';
 import type { ObjectStore } from './kv/index.ts';
 import { openModel } from './open-model.ts';
 import { PrefixRestorer } from './serving/prefix-restorer.ts';
@@ -152,7 +152,7 @@ async function startWorker(
   const { parts } = worker;
   parts.restorer = new PrefixRestorer({
     kv: parts.kv,
-    transfer: new TransferSpeed(400_000, 5),
+    transfer: new TierSpeeds(),
     compute: { estimateMs: (start, end) => (end - start) / (2 + random(30)) },
     kvBytesPerToken: model.engine.info.kvBytesPerToken,
     maxBatchTokens,

@@ -19,7 +19,7 @@ import type { WorkerConfig } from './config.ts';
 import { BlockManager } from './domain/block-manager.ts';
 import { PrefillSpeed } from './domain/prefill-speed.ts';
 import { Scheduler } from './domain/scheduler.ts';
-import { TransferSpeed } from './domain/transfer-speed.ts';
+import { TierSpeeds } from './domain/tier-speeds.ts';
 import { calibratePrefill } from './engine/calibrate.ts';
 import { EngineLoop } from './engine/engine-loop.ts';
 import {
@@ -54,10 +54,8 @@ import { WorkerMetrics } from './telemetry/metrics.ts';
 import { registerStoreMetrics } from './telemetry/store-metrics.ts';
 import { registerTierMetrics } from './telemetry/tier-metrics.ts';
 
-/** Priors until the first measurements: a slow computer, and a store fast enough to be tried. */
+/** Until the first measurements: a slow computer. */
 const PRIOR_PREFILL_TOKENS_PER_SECOND = 500;
-const PRIOR_STORE_BYTES_PER_MS = 400_000;
-const STORE_LATENCY_MS = 10;
 const FLUSH_MS = 4000;
 
 export interface WorkerOptions {
@@ -102,7 +100,7 @@ export class Worker {
       ...(info.denseTokens < info.contextLength ? { denseTokens: info.denseTokens } : {}),
     });
     const speed = new PrefillSpeed(PRIOR_PREFILL_TOKENS_PER_SECOND);
-    const transfer = new TransferSpeed(PRIOR_STORE_BYTES_PER_MS, STORE_LATENCY_MS);
+    const transfer = new TierSpeeds();
     const { layers, kvHeads, headDim, kvDtype, kvBytesPerToken } = info;
     const { codec, reason } = chooseCodec(info, config.codec);
     log.info('codec', { codec, reason });
@@ -209,7 +207,9 @@ export class Worker {
       publishQueueBlocks: () => kv.stats().publishQueueBlocks,
       storeBreakerOpen: () => Number(kv.stats().storeBreakerOpen),
       prefillTokensPerSecond: () => speed.tokensPerSecond,
-      storeMegabytesPerSecond: () => transfer.megabytesPerSecond,
+      storeMegabytesPerSecond: () => transfer.of('s3').megabytesPerSecond,
+      diskMegabytesPerSecond: () => transfer.of('disk').megabytesPerSecond,
+      hostMegabytesPerSecond: () => transfer.of('host').megabytesPerSecond,
     });
     registerStoreMetrics(this.metrics.registry, () => kv.stats());
     registerTierMetrics(this.metrics.registry, () => kv.stats().tiers);

@@ -9,6 +9,9 @@ const BLOCK_TOKENS = 128;
 const QUESTION_TOKENS = 16;
 /** Pure restores that must take longer than so many cold prefills are not measured: they cannot be the better way. */
 const HOPELESS = 3;
+/** From this share of a cold prefill on, computing is the better way or close to it: it is measured as often as restoring. */
+const NEAR = 0.5;
+const ENOUGH_COLD = 3;
 
 export interface RestoreCase {
   /** Stored tokens, whole blocks. */
@@ -25,7 +28,9 @@ export interface RestoreBenchOptions {
   proxy: SlowProxy;
   /** One block of one layer stack in the pool. */
   blockBytes: number;
-  repeats: number;
+  /** Time for the rounds of one case, which are at least so many. */
+  roundsMs: number;
+  leastRounds: number;
 }
 
 export interface RestoreResult {
@@ -59,12 +64,16 @@ export function document(n: number, serial: number): number[] {
   });
 }
 
+/** Rounds of one case: as many as fit its time, since the shorter a restore is, the more of its time is chance. */
+const MOST_ROUNDS = 41;
+
 /**
  * Measures one case on two fresh worker processes: one that decides by itself, one that always restores. Their pools hold exactly one
- * prompt, so that every request finds the device without the blocks of the other document, and all of its own are read again.
+ * prompt, so that every request finds the device without the blocks of the other document, and all of its own are read again. What is
+ * compared takes turns, so that a machine that changes its pace changes it for all.
  */
 export async function measure(one: RestoreCase, options: RestoreBenchOptions): Promise<RestoreResult> {
-  const { proxy, repeats, organizationId } = options;
+  const { proxy, organizationId } = options;
   Object.assign(proxy.link, { bytesPerSecond: one.throttleMbps * 1_000_000, latencyMs: one.latencyMs });
   const folder = await mkdtemp(join(tmpdir(), 'longshore-bench-'));
   const start = (policy: string) =>
@@ -82,64 +91,84 @@ export async function measure(one: RestoreCase, options: RestoreBenchOptions): P
   try {
     workers.push(await start('compete'));
     workers.push(await start('always'));
-    const [competing, always] = workers as [WorkerProcess, WorkerProcess];
-    let serial = 0;
-    const restore = (worker: WorkerProcess) => {
-      const question = document(QUESTION_TOKENS, 1000 + serial);
-      return worker.ask([...document(one.n, serial++ % 2), ...question], { read: true, write: false });
-    };
-    const cold = () => competing.ask(document(one.n + QUESTION_TOKENS, 500 + serial++), { read: false, write: false });
-    const runs = { cold: [] as Answer[], restore: [] as Answer[], pure: [] as Answer[] };
-    const first = await restore(competing);
-    // The other document: on the disk tier, both are there afterwards. Which one is next depends on the count alone.
-    await restore(competing);
-    runs.cold.push(await cold());
-    serial = 0;
-    for (let run = 0; run < repeats; run++) runs.restore.push(await restore(competing));
-    for (let run = 1; run < repeats; run++) runs.cold.push(await cold());
-    const coldMs = median(runs.cold);
-    const bytes = Math.max(...runs.restore.map(({ done }) => done.cache.bytes), first.done.cache.bytes);
-    const wholeBytes = one.throttleMbps > 0 ? (one.n / BLOCK_TOKENS) * options.blockBytes * 0.45 : 0;
-    const bound = one.throttleMbps > 0 ? Math.max(bytes, wholeBytes) / (one.throttleMbps * 1000) : 0;
-    if (bound <= HOPELESS * coldMs) {
-      serial = 0;
-      for (let run = 0; run < 2; run++) await restore(always);
-      for (let run = 0; run < repeats; run++) runs.pure.push(await restore(always));
-    }
-    const pureMs = runs.pure.length > 0 ? median(runs.pure) : null;
-    const restoreMs = median(runs.restore);
-    const typical = runs.restore.find(({ ttftMs }) => ttftMs === restoreMs)!.done;
-    return {
-      bench: 'restore',
-      n: one.n,
-      tier: one.tier,
-      throttle_mbps: one.throttleMbps || null,
-      latency_ms: one.latencyMs,
-      cold_ttft_ms: round(coldMs),
-      restore_ttft_ms: round(restoreMs),
-      pure_restore_ttft_ms: pureMs === null ? null : round(pureMs),
-      speedup: round(coldMs / restoreMs),
-      regret: round(restoreMs / Math.min(coldMs, pureMs ?? Number.POSITIVE_INFINITY)),
-      first_ttft_ms: round(first.ttftMs),
-      restored_tokens: typical.usage.cachedTokens,
-      bytes: typical.cache.bytes,
-      decision: typical.cache.decision,
-      worker: {
-        load_ms: round(typical.cache.loadMs),
-        load_ms_estimate: roundOrNull(typical.cache.loadMsEstimate),
-        compute_ms_estimate: roundOrNull(typical.cache.computeMsEstimate),
-        suffix_ms: round(typical.timings.prefillMs),
-      },
-      runs: {
-        cold: runs.cold.map(({ ttftMs }) => round(ttftMs)),
-        restore: runs.restore.map(({ ttftMs }) => round(ttftMs)),
-        pure: runs.pure.map(({ ttftMs }) => round(ttftMs)),
-      },
-    };
+    return await compare(one, options, workers[0]!, workers[1]!);
   } finally {
     for (const worker of workers) await worker.stop();
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+async function compare(
+  one: RestoreCase,
+  { blockBytes, roundsMs, leastRounds }: RestoreBenchOptions,
+  competing: WorkerProcess,
+  always: WorkerProcess,
+): Promise<RestoreResult> {
+  let serial = 0;
+  // On the disk tier both documents are there after the first two. Which one is next depends on the count alone.
+  const asked = new Map([competing, always].map((worker) => [worker, 0]));
+  const restore = (worker: WorkerProcess) => {
+    const turn = asked.get(worker)!;
+    asked.set(worker, turn + 1);
+    const question = document(QUESTION_TOKENS, 1000 + serial++);
+    return worker.ask([...document(one.n, turn % 2), ...question], { read: true, write: false });
+  };
+  const cold = () => competing.ask(document(one.n + QUESTION_TOKENS, 5000 + serial++), { read: false, write: false });
+  const runs = { cold: [] as Answer[], restore: [] as Answer[], pure: [] as Answer[] };
+  const first = await restore(competing);
+  await restore(competing);
+  runs.cold.push(await cold());
+  const coldMs = runs.cold[0]!.ttftMs;
+  const wholeBytes = Math.max(first.done.cache.bytes, (one.n / BLOCK_TOKENS) * blockBytes * 0.45);
+  const hopeless = one.throttleMbps > 0 && wholeBytes / (one.throttleMbps * 1000) > HOPELESS * coldMs;
+  if (!hopeless) for (let warm = 0; warm < 2; warm++) await restore(always);
+  const end = performance.now() + roundsMs;
+  for (let round = 0; round < leastRounds || (round < MOST_ROUNDS && performance.now() < end); round++) {
+    runs.restore.push(await restore(competing));
+    if (!hopeless) runs.pure.push(await restore(always));
+    const restored = median(runs.restore);
+    // Where computing is not what restoring competes with, it tells the speedup only.
+    if (restored > NEAR * coldMs || runs.cold.length < ENOUGH_COLD) runs.cold.push(await cold());
+  }
+  return resultOf(one, first, runs);
+}
+
+function resultOf(
+  one: RestoreCase,
+  first: Answer,
+  runs: { cold: Answer[]; restore: Answer[]; pure: Answer[] },
+): RestoreResult {
+  const coldMs = median(runs.cold);
+  const pureMs = runs.pure.length > 0 ? median(runs.pure) : null;
+  const restoreMs = median(runs.restore);
+  const typical = runs.restore.find(({ ttftMs }) => ttftMs === restoreMs)!.done;
+  return {
+    bench: 'restore',
+    n: one.n,
+    tier: one.tier,
+    throttle_mbps: one.throttleMbps || null,
+    latency_ms: one.latencyMs,
+    cold_ttft_ms: round(coldMs),
+    restore_ttft_ms: round(restoreMs),
+    pure_restore_ttft_ms: pureMs === null ? null : round(pureMs),
+    speedup: round(coldMs / restoreMs),
+    regret: round(restoreMs / Math.min(coldMs, pureMs ?? Number.POSITIVE_INFINITY)),
+    first_ttft_ms: round(first.ttftMs),
+    restored_tokens: typical.usage.cachedTokens,
+    bytes: typical.cache.bytes,
+    decision: typical.cache.decision,
+    worker: {
+      load_ms: round(typical.cache.loadMs),
+      load_ms_estimate: roundOrNull(typical.cache.loadMsEstimate),
+      compute_ms_estimate: roundOrNull(typical.cache.computeMsEstimate),
+      suffix_ms: round(typical.timings.prefillMs),
+    },
+    runs: {
+      cold: runs.cold.map(({ ttftMs }) => Math.round(ttftMs)),
+      restore: runs.restore.map(({ ttftMs }) => Math.round(ttftMs)),
+      pure: runs.pure.map(({ ttftMs }) => Math.round(ttftMs)),
+    },
+  };
 }
 
 function median(answers: readonly Answer[]): number {

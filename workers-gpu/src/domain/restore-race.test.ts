@@ -1,22 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type ComputeCost, type LoadCost, type LoadPart, partsWorthLoading, RestoreRace } from './restore-race.ts';
+import { type ComputeCost, type LoadCosts, type LoadPart, partsWorthLoading, RestoreRace } from './restore-race.ts';
 
 /** 8 blocks each, 8 MB each. */
 const PARTS: LoadPart[] = Array.from({ length: 4 }, (_, index) => ({
   firstBlock: 8 * index,
   endBlock: 8 * index + 8,
   bytes: 8_000_000,
+  tier: 's3',
 }));
 const END = 32 * 128;
 
 /** 0.5 ms a token: 64 ms a block. */
 const compute: ComputeCost = { estimateMs: (start, end) => Math.max(0, end - start) / 2 };
-const at = (megabytesPerSecond: number, latencyMs = 5): LoadCost => ({
-  latencyMs,
-  estimateMs: (bytes) => latencyMs + bytes / (1000 * megabytesPerSecond),
+const at = (megabytesPerSecond: number, latencyMs = 5): LoadCosts => ({
+  of: () => ({ latencyMs, estimateMs: (bytes) => latencyMs + bytes / (1000 * megabytesPerSecond) }),
 });
-const race = (load: LoadCost, parts = PARTS) => new RestoreRace(parts, END, load, compute, 0);
+const race = (load: LoadCosts, parts = PARTS) => new RestoreRace(parts, END, load, compute, 0);
 
 test('reads everything from a fast store, less the slower it is, nothing from a hopeless one', () => {
   const worth = (speed: number) => partsWorthLoading(PARTS, 0, at(speed), compute);
@@ -25,8 +25,22 @@ test('reads everything from a fast store, less the slower it is, nothing from a 
 
 test('a first part that would be computed sooner than everything arrives is read all the same: both need the same cores', () => {
   // 70 ms until everything is there; a first part of one block is computed in 64.
-  const short = [{ firstBlock: 0, endBlock: 1, bytes: 1_000_000 }, ...PARTS.slice(1)];
+  const short = [{ ...PARTS[0]!, endBlock: 1, bytes: 1_000_000 }, ...PARTS.slice(1)];
   assert.equal(partsWorthLoading(short, 0, at(360), compute), 4);
+});
+
+test('a fast tier behind a slow one is read, the slow one is not', () => {
+  const mixed: LoadCosts = { of: (tier) => (tier === 'disk' ? at(500).of(tier) : at(1).of(tier)) };
+  const parts = PARTS.map((part, index) => ({ ...part, tier: index < 2 ? ('s3' as const) : ('disk' as const) }));
+  assert.equal(partsWorthLoading(parts, 0, mixed, compute), 2);
+  const one = race(mixed, parts);
+  assert.equal(one.tokensWorthComputing(0, 512, 0), 512);
+  // What the disk brings fast says nothing of what S3 has not brought yet.
+  one.arrived(3, 8_000_000, 20);
+  one.settle(3);
+  one.arrived(2, 8_000_000, 120);
+  one.settle(2);
+  assert.equal(one.tokensWorthComputing(0, 512, 150), 512);
 });
 
 test('leaves the machine to a fast load and computes nothing', () => {
@@ -62,7 +76,7 @@ test('waits for the last block when it comes sooner than it could be computed, a
     [7_900_000, 0],
     [1_000_000, 128],
   ] as const) {
-    const last = race(at(10), [{ firstBlock: 0, endBlock: 8, bytes: 8_000_000 }, ...PARTS.slice(1)]);
+    const last = race(at(10), PARTS);
     for (const part of [1, 2, 3]) {
       last.arrived(part, 8_000_000, 1);
       last.settle(part);

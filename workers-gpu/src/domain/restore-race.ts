@@ -1,4 +1,5 @@
 import { BLOCK_TOKENS } from '@longshore/core';
+import type { LoadedTier } from './tier-speeds.ts';
 
 /** Blocks [firstBlock, endBlock) of a chain that one read brings, all at its end. In order, without gaps between them. */
 export interface LoadPart {
@@ -6,12 +7,31 @@ export interface LoadPart {
   endBlock: number;
   /** To be read. */
   bytes: number;
+  /** Where from. */
+  tier: LoadedTier;
 }
 
 export interface LoadCost {
   readonly latencyMs: number;
   /** The latency included. */
   estimateMs(bytes: number): number;
+}
+
+/** Of each tier. */
+export interface LoadCosts {
+  of(tier: LoadedTier): LoadCost;
+}
+
+/** Milliseconds until all of these are there, read together: one latency, and every tier's bytes at its own rate. */
+export function loadMs(parts: readonly Pick<LoadPart, 'bytes' | 'tier'>[], costs: LoadCosts): number {
+  let latencyMs = 0;
+  let transferMs = 0;
+  for (const { bytes, tier } of parts) {
+    const cost = costs.of(tier);
+    latencyMs = Math.max(latencyMs, cost.latencyMs);
+    transferMs += cost.estimateMs(bytes) - cost.latencyMs;
+  }
+  return latencyMs + transferMs;
 }
 
 export interface ComputeCost {
@@ -38,15 +58,14 @@ const spares = (partMs: number, allMs: number, waitMs: number): boolean =>
 export function partsWorthLoading(
   parts: readonly LoadPart[],
   from: number,
-  load: LoadCost,
+  load: LoadCosts,
   compute: ComputeCost,
 ): number {
   const allMs = compute.estimateMs(from, (parts.at(-1)?.endBlock ?? 0) * BLOCK_TOKENS);
-  let bytes = 0;
   for (let count = 0; count < parts.length; count++) {
-    const part = parts[parts.length - 1 - count]!;
-    bytes += part.bytes;
-    if (spares(compute.estimateMs(from, part.endBlock * BLOCK_TOKENS), allMs, load.estimateMs(bytes))) return count;
+    const first = parts.length - 1 - count;
+    const partMs = compute.estimateMs(from, parts[first]!.endBlock * BLOCK_TOKENS);
+    if (spares(partMs, allMs, loadMs(parts.slice(first), load))) return count;
   }
   return parts.length;
 }
@@ -56,6 +75,12 @@ interface RunningPart extends LoadPart {
   settled: boolean;
 }
 
+/** What has come from one tier, and since when. */
+interface Arrivals {
+  firstAt: number;
+  bytes: number;
+}
+
 /**
  * One prefix, loaded from its end while it may be computed from its start, until both meet. Says before each step how much of it is
  * worth computing, from the rate at which the bytes really come in. Times are milliseconds on the caller's clock.
@@ -63,14 +88,14 @@ interface RunningPart extends LoadPart {
 export class RestoreRace {
   private readonly parts: RunningPart[];
   private readonly endToken: number;
-  private readonly load: LoadCost;
+  private readonly load: LoadCosts;
   private readonly compute: ComputeCost;
   private readonly startedAt: number;
   private firstAt: number | undefined;
-  private arrivedBytes = 0;
+  private readonly arrivals = new Map<LoadedTier, Arrivals>();
 
   /** `parts`: those that are read, front first. `endToken`: where the last one ends. */
-  constructor(parts: readonly LoadPart[], endToken: number, load: LoadCost, compute: ComputeCost, now: number) {
+  constructor(parts: readonly LoadPart[], endToken: number, load: LoadCosts, compute: ComputeCost, now: number) {
     this.parts = parts.map((part) => ({ ...part, arrived: 0, settled: false }));
     this.endToken = endToken;
     this.load = load;
@@ -80,8 +105,11 @@ export class RestoreRace {
 
   arrived(part: number, bytes: number, now: number): void {
     this.firstAt ??= now;
-    this.arrivedBytes += bytes;
-    this.parts[part]!.arrived += bytes;
+    const one = this.parts[part]!;
+    one.arrived += bytes;
+    const from = this.arrivals.get(one.tier);
+    if (from === undefined) this.arrivals.set(one.tier, { firstAt: now, bytes });
+    else from.bytes += bytes;
   }
 
   /** Its blocks are on the device, or will not come. */
@@ -94,8 +122,8 @@ export class RestoreRace {
     return Math.min(this.parts[part]!.endBlock * BLOCK_TOKENS, this.endToken) <= computed;
   }
 
-  get bytes(): number {
-    return this.arrivedBytes;
+  arrivedOf(part: number): number {
+    return this.parts[part]!.arrived;
   }
 
   /** From the start to the first byte; undefined before. */
@@ -130,18 +158,34 @@ export class RestoreRace {
 
   /** Until this part is there, with all that are read before it. */
   private msUntil(wanted: RunningPart, now: number): number {
-    let missing = 0;
-    for (const part of this.parts) {
-      if (!part.settled && part.firstBlock >= wanted.firstBlock) missing += Math.max(0, part.bytes - part.arrived);
-    }
-    const { latencyMs } = this.load;
-    const learned = this.load.estimateMs(missing) - latencyMs;
+    const missing = this.parts
+      .filter((part) => !part.settled && part.firstBlock >= wanted.firstBlock)
+      .map(({ tier, bytes, arrived }) => ({ tier, bytes: Math.max(0, bytes - arrived) }));
+    const latencyMs = Math.max(0, ...missing.map(({ tier }) => this.load.of(tier).latencyMs));
     if (this.firstAt === undefined) {
+      const learned = loadMs(missing, this.load) - latencyMs;
       const waited = now - this.startedAt;
       // Overdue: as long again as it has taken so far is the best guess.
       return waited > 2 * latencyMs + SETTLE_MS ? Math.max(learned, waited) : learned + Math.max(0, latencyMs - waited);
     }
-    const seconds = now - this.firstAt;
-    return seconds < Math.max(SETTLE_MS, learned / 2) ? learned : (missing * seconds) / this.arrivedBytes;
+    let ms = 0;
+    for (const tier of new Set(missing.map((part) => part.tier))) {
+      ms += this.transferMs(
+        tier,
+        missing.filter((part) => part.tier === tier).reduce((sum, { bytes }) => sum + bytes, 0),
+        now,
+      );
+    }
+    return ms;
+  }
+
+  /** For `bytes` more of a tier of which some have come, at the rate that it really has once that can be believed. */
+  private transferMs(tier: LoadedTier, bytes: number, now: number): number {
+    const cost = this.load.of(tier);
+    const learned = cost.estimateMs(bytes) - cost.latencyMs;
+    const from = this.arrivals.get(tier);
+    if (from === undefined) return learned;
+    const seconds = now - from.firstAt;
+    return seconds < Math.max(SETTLE_MS, learned / 2) ? learned : (bytes * seconds) / from.bytes;
   }
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PrefillSpeed } from './prefill-speed.ts';
 import { seededRandom } from './seeded-random.ts';
+import { TierSpeeds } from './tier-speeds.ts';
 import { TransferSpeed } from './transfer-speed.ts';
 
 const near = (got: number, wanted: number, share: number) =>
@@ -48,9 +49,36 @@ test('learns the latency too, believes the first measurement at once, and comes 
   const speed = new TransferSpeed(400_000, 10);
   speed.observe(10_000_000, 10_060, 60);
   near(speed.megabytesPerSecond, 1, 0.01);
-  for (let round = 0; round < 30; round++) speed.observe(500_000, 200, 60);
+  for (let round = 0; round < 30; round++) speed.observe(500_000, 100, 60);
   near(speed.latencyMs, 60, 0.05);
   near(speed.megabytesPerSecond, 1, 0.01);
-  for (let round = 0; round < 60; round++) speed.relax();
+  speed.relax();
+  assert.ok(speed.megabytesPerSecond < 1.2, 'a load in vain is not repeated at the next request');
+  for (let round = 0; round < 100; round++) speed.relax();
   near(speed.megabytesPerSecond, 400, 0.05);
+});
+
+test('a small load that took long tells a slow bandwidth, one that never began a long latency', () => {
+  const slow = new TransferSpeed(400_000, 10);
+  slow.observe(600_000, 660, 60);
+  near(slow.megabytesPerSecond, 1, 0.01);
+  const silent = new TransferSpeed(400_000, 10);
+  for (let round = 0; round < 10; round++) silent.observeSilence(3000);
+  near(silent.latencyMs, 3000, 0.05);
+});
+
+test('each tier is learned from the loads that it served nearly alone', () => {
+  const tiers = new TierSpeeds();
+  tiers.observe(new Map([['s3', 10_000_000]]), 10_060, 60);
+  tiers.observe(new Map([['disk', 10_000_000]]), 22, 2);
+  tiers.observe(
+    new Map([
+      ['s3', 10_000_000],
+      ['disk', 10_000_000],
+    ]),
+    100,
+    2,
+  );
+  near(tiers.of('s3').megabytesPerSecond, 1, 0.01);
+  near(tiers.of('disk').megabytesPerSecond, 500, 0.01);
 });

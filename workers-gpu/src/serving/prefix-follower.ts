@@ -5,7 +5,7 @@ import type { PrefillSpeed } from '../domain/prefill-speed.ts';
 import type { Admission } from '../domain/scheduler.ts';
 import type { RestoreTarget } from '../engine/job.ts';
 import { type ForeignClaim, farthestTier, type KvStore, type ObjectSlice, type StoreTier } from '../kv/index.ts';
-import { loadPartOf, missReasonOf, type PrefixPlan } from './prefix-planner.ts';
+import { missReasonOf, type PrefixPlan } from './prefix-planner.ts';
 import type { RestoreReport } from './running-restore.ts';
 
 /** Between two looks at the leader and at what it has stored. Only one request of a worker follows a prefix; the others follow that one. */
@@ -101,7 +101,8 @@ export class PrefixFollower {
     signal: AbortSignal,
     report: FollowReport,
   ): Promise<void> {
-    const { firstBlock, endBlock } = loadPartOf(slice);
+    const { firstBlock } = slice;
+    const endBlock = firstBlock + slice.hashes.length;
     let claimed: number | undefined;
     const outcome = await this.parts.kv.restore({
       tenant: plan.tenant!,

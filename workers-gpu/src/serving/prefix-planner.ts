@@ -2,10 +2,10 @@ import { BLOCK_TOKENS, type MissReason } from '@longshore/core';
 import type { LeaseProgress } from '@longshore/db';
 import type { PrefillSpeed } from '../domain/prefill-speed.ts';
 import { PrefixChain } from '../domain/prefix-chain.ts';
-import { type LoadPart, partsWorthLoading } from '../domain/restore-race.ts';
+import { type LoadPart, loadMs, partsWorthLoading } from '../domain/restore-race.ts';
 import type { Scheduler } from '../domain/scheduler.ts';
 import type { TailHint } from '../domain/sequence.ts';
-import type { TransferSpeed } from '../domain/transfer-speed.ts';
+import type { TierSpeeds } from '../domain/tier-speeds.ts';
 import type { ForeignClaim, Hit, KvStore, Lease, ObjectSlice, StoreFault, TenantKeys } from '../kv/index.ts';
 
 /** Fewer missing blocks than this are computed without asking other workers: the lease would cost more than it saves. */
@@ -72,7 +72,7 @@ export interface PrefixPlannerParts {
   kv: KvStore;
   scheduler: Scheduler;
   speed: PrefillSpeed;
-  transfer: TransferSpeed;
+  transfer: TierSpeeds;
   workerId: string;
   kvBytesPerToken: number;
   restorePolicy: RestorePolicy;
@@ -127,8 +127,10 @@ export class PrefixPlanner {
     if (tail.endToken > (request.sample ? tokens.length - 1 : tokens.length)) return;
     const hash = Buffer.from(plan.chain.tailDigest(tokens, tail.endToken)).toString('hex');
     const first = tail.endToken - (tail.endToken % BLOCK_TOKENS);
-    const loadMs = this.parts.transfer.estimateMs((tail.endToken - first) * this.parts.kvBytesPerToken);
-    const worth = this.parts.restorePolicy === 'always' || loadMs <= this.parts.speed.estimateMs(first, tail.endToken);
+    const { transfer, kv, speed, kvBytesPerToken, restorePolicy } = this.parts;
+    const tier = kv.tierOf(tail.objectKey ?? '');
+    const readMs = transfer.of(tier).estimateMs((tail.endToken - first) * kvBytesPerToken);
+    const worth = restorePolicy === 'always' || readMs <= speed.estimateMs(first, tail.endToken);
     plan.tail = { hash, endToken: tail.endToken, stored: tail.objectKey !== null && worth };
     plan.tailObjectKey = tail.objectKey;
   }
@@ -158,16 +160,16 @@ export class PrefixPlanner {
     if (hit.blockCount === 0) return;
     const { transfer, speed, restorePolicy } = this.parts;
     const from = resident * BLOCK_TOKENS;
+    const parts = hit.slices.map((slice) => loadPartOf(slice, this.parts.kv));
     plan.estimates = {
-      loadMs: transfer.estimateMs(hit.storedBytes),
+      loadMs: loadMs(parts, transfer),
       recomputeMs: speed.estimateMs(from, plan.publishedBlocks * BLOCK_TOKENS),
     };
-    const parts = hit.slices.map(loadPartOf);
     if (restorePolicy === 'always' || partsWorthLoading(parts, from, transfer, speed) > 0) {
       plan.storedBlocks = plan.publishedBlocks;
       plan.hit = hit;
     } else {
-      transfer.relax();
+      for (const tier of new Set(parts.map((part) => part.tier))) transfer.of(tier).relax();
       plan.missReason = 'load_slower_than_recompute';
     }
   }
@@ -214,8 +216,8 @@ export class PrefixPlanner {
     if (claim.workerId === workerId || !plan.read) return;
     const first = plan.lookedFrom * BLOCK_TOKENS;
     const end = claim.reach * BLOCK_TOKENS;
-    const loadMs = transfer.estimateMs((end - first) * kvBytesPerToken);
-    if (restorePolicy === 'compete' && loadMs > speed.estimateMs(first, end)) return;
+    const readMs = transfer.of('s3').estimateMs((end - first) * kvBytesPerToken);
+    if (restorePolicy === 'compete' && readMs > speed.estimateMs(first, end)) return;
     plan.follows = true;
     plan.tail = undefined;
     plan.storedBlocks = Math.min(claim.reach, plan.reusableBlocks);
@@ -230,9 +232,9 @@ export class PrefixPlanner {
   }
 }
 
-export function loadPartOf(slice: ObjectSlice): LoadPart {
+export function loadPartOf(slice: ObjectSlice, kv: Pick<KvStore, 'tierOf'>): LoadPart {
   const { firstBlock, hashes, storedBytes } = slice;
-  return { firstBlock, endBlock: firstBlock + hashes.length, bytes: storedBytes };
+  return { firstBlock, endBlock: firstBlock + hashes.length, bytes: storedBytes, tier: kv.tierOf(slice.key) };
 }
 
 export function missReasonOf(fault: StoreFault): MissReason {

@@ -1,7 +1,7 @@
 import { BLOCK_TOKENS, type MissReason } from '@longshore/core';
 import { type ComputeCost, type LoadPart, partsWorthLoading } from '../domain/restore-race.ts';
 import type { Admission } from '../domain/scheduler.ts';
-import type { TransferSpeed } from '../domain/transfer-speed.ts';
+import type { TierSpeeds } from '../domain/tier-speeds.ts';
 import type { RestoreTarget } from '../engine/job.ts';
 import type { KvStore, ObjectSlice, Outcome, Restored, RestoreRequest } from '../kv/index.ts';
 import { loadPartOf, missReasonOf, type PrefixPlan, type RestorePolicy } from './prefix-planner.ts';
@@ -9,7 +9,7 @@ import { RunningRestore } from './running-restore.ts';
 
 export interface PrefixRestorerOptions {
   kv: KvStore;
-  transfer: TransferSpeed;
+  transfer: TierSpeeds;
   compute: ComputeCost;
   kvBytesPerToken: number;
   /** Tokens of one step. */
@@ -21,7 +21,7 @@ export interface PrefixRestorerOptions {
 /** One read: what it brings and how it is made. */
 export interface RestoreRead extends LoadPart {
   /** A session's partial block. */
-  tail?: true;
+  isTail?: true;
   run(options: Pick<RestoreRequest, 'claim' | 'onBytes' | 'signal'>): Promise<Outcome<Restored>>;
 }
 
@@ -72,7 +72,7 @@ export class PrefixRestorer {
   }
 
   private readSlice(plan: PrefixPlan, admission: Admission, slice: ObjectSlice): RestoreRead {
-    const part = loadPartOf(slice);
+    const part = loadPartOf(slice, this.options.kv);
     const physicalBlocks = Uint32Array.from(admission.sequence.blocks.slice(part.firstBlock, part.endBlock));
     return {
       ...part,
@@ -86,10 +86,11 @@ export class PrefixRestorer {
     const index = Math.floor(tail.endToken / BLOCK_TOKENS);
     const tokenCount = tail.endToken - index * BLOCK_TOKENS;
     return {
-      tail: true,
+      isTail: true,
       firstBlock: index,
       endBlock: index + 1,
       bytes: tokenCount * this.options.kvBytesPerToken,
+      tier: this.options.kv.tierOf(tailObjectKey),
       run: ({ claim, signal }) =>
         this.options.kv.getTail({
           tenant,

@@ -1,6 +1,6 @@
 import type { MissReason } from '@longshore/core';
 import { type ComputeCost, RestoreRace } from '../domain/restore-race.ts';
-import type { TransferSpeed } from '../domain/transfer-speed.ts';
+import type { LoadedTier, TierSpeeds } from '../domain/tier-speeds.ts';
 import type { RestoreTarget } from '../engine/job.ts';
 import { farthestTier, type StoreTier } from '../kv/index.ts';
 import { missReasonOf } from './prefix-planner.ts';
@@ -14,7 +14,7 @@ export interface RunningRestoreOptions {
   endToken: number;
   /** Compute beside the reads where that is worth it. */
   compete: boolean;
-  transfer: TransferSpeed;
+  transfer: TierSpeeds;
   compute: ComputeCost;
   maxBatchTokens: number;
   target: RestoreTarget;
@@ -48,6 +48,7 @@ export class RunningRestore implements RestoreReport {
   private readonly options: RunningRestoreOptions;
   private readonly race: RestoreRace;
   private readonly giveUps: AbortController[];
+  private readonly bytesFrom = new Map<LoadedTier, number>();
   private readonly startedAt: number;
 
   constructor(options: RunningRestoreOptions) {
@@ -60,7 +61,7 @@ export class RunningRestore implements RestoreReport {
   }
 
   get bytes(): number {
-    return this.race.bytes;
+    return this.options.reads.reduce((sum, _, index) => sum + this.race.arrivedOf(index), 0);
   }
 
   /** Tokens worth computing now; also gives up the reads of what is computed already. */
@@ -84,8 +85,10 @@ export class RunningRestore implements RestoreReport {
       signal: AbortSignal.any([signal, this.giveUps[index]!.signal]),
     });
     this.race.settle(index);
+    const served = outcome.ok ? outcome.value.tier : read.tier;
+    this.bytesFrom.set(served, (this.bytesFrom.get(served) ?? 0) + this.race.arrivedOf(index));
     if (outcome.ok && outcome.value.blocks > 0) this.tier = farthestTier(this.tier, outcome.value.tier);
-    if (outcome.ok && read.tail) this.tailLoaded = outcome.value.blocks > 0;
+    if (outcome.ok && read.isTail) this.tailLoaded = outcome.value.blocks > 0;
     else if (outcome.ok) this.blocks += outcome.value.blocks;
     else if (outcome.fault.kind !== 'cancelled') this.missReason ??= missReasonOf(outcome.fault);
     if (claimed !== undefined) target.loaded(claimed, read.endBlock, outcome.ok);
@@ -94,7 +97,6 @@ export class RunningRestore implements RestoreReport {
   private finish(): void {
     const { now, transfer } = this.options;
     this.ms = now() - this.startedAt;
-    const { bytes, firstMs } = this.race;
-    if (firstMs !== undefined) transfer.observe(bytes, this.ms, firstMs);
+    transfer.observe(this.bytesFrom, this.ms, this.race.firstMs);
   }
 }

@@ -13,6 +13,8 @@ export interface GaugeSources {
   storeBreakerOpen(): number;
   prefillTokensPerSecond(): number;
   storeMegabytesPerSecond(): number;
+  diskMegabytesPerSecond(): number;
+  hostMegabytesPerSecond(): number;
 }
 
 const RATIOS = [0.5, 0.75, 1, 1.05, 1.1, 1.25, 1.5, 2, 5, 10];
