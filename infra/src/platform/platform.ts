@@ -10,6 +10,7 @@ import { freePort, portIsFree } from '../processes/ports.ts';
 import type { Supervisor, SupervisorEvents } from '../processes/supervisor.ts';
 import { waitUntil } from '../processes/wait-until.ts';
 import type { Progress } from '../progress.ts';
+import { ensureLifecycleRule } from '../services/bucket-lifecycle.ts';
 import { edgeSpec } from '../services/edge.ts';
 import { ensureWritableBucket, objectStoreSpec } from '../services/object-store.ts';
 import { databaseAnswers, postgresSpec, postgresUrl } from '../services/postgres.ts';
@@ -116,6 +117,7 @@ async function startServices(
     startDatabase(config, home, secrets, services, progress),
     startObjectStore(config, home, secrets, services, progress),
   ]);
+  await backstop(objects.store, progress);
   const access = await progress.step('tables, organization and key', async () => {
     await migrateDatabase(database.url);
     return ensureAccess(home, database.url, masterKey);
@@ -193,6 +195,15 @@ async function startDatabase(
     await waitUntil(process.current, () => databaseAnswers(url), READY_SECONDS);
     return { url, process };
   });
+}
+
+/** What no sweeper ever finds, the store deletes itself. One that knows no such rules, or lets us set none, serves all the same. */
+async function backstop(store: ObjectStoreConfig, progress: Progress): Promise<void> {
+  try {
+    await ensureLifecycleRule(store);
+  } catch (cause) {
+    progress.note(`  no lifecycle rule on ${store.bucket}: ${(cause as Error).message}`);
+  }
 }
 
 async function startObjectStore(
