@@ -193,6 +193,14 @@ export interface BlockMapRow {
   read: Uint8Array;
 }
 
+/** Wall time of an importSealed. */
+export interface SealedImport {
+  /** Checksums and seals. */
+  openMs: number;
+  /** Decoding into the pool. */
+  writeMs: number;
+}
+
 export interface Engine {
   readonly info: ModelInfo;
   /**
@@ -237,7 +245,7 @@ export interface Engine {
     firstToken: number,
     skip: number,
     lastTokens?: number,
-  ): Promise<void>;
+  ): Promise<SealedImport>;
   stats(): EngineStats;
   /** Idempotent; waits for the running step, rejects those that wait behind it. Later calls reject (stats throws) with "closed". */
   close(): Promise<void>;

@@ -240,15 +240,23 @@ class ImportSealedCall : public Call {
     const SectionCipher* cipher = OpenSslCipher();
     if (!cipher) return {Code::kUnsupported, "this Node shows no OpenSSL: open the sections with node:crypto and use importBlocks"};
     if (Status status = CheckRange(range_, open_.options.kv_blocks); !status.ok()) return status;
-    return ImportSealed(open_.session->engine(), range_, skip_, open_.shape(), object_, *cipher, open_.transfer_threads());
+    auto imported = ImportSealed(open_.session->engine(), range_, skip_, open_.shape(), object_, *cipher, open_.transfer_threads());
+    if (imported.ok()) imported_ = imported.value();
+    return imported.status();
   }
-  Napi::Value Answer(Napi::Env env) override { return env.Undefined(); }
+  Napi::Value Answer(Napi::Env env) override {
+    Napi::Object o = Napi::Object::New(env);
+    o["openMs"] = imported_.open_ms;
+    o["writeMs"] = imported_.write_ms;
+    return o;
+  }
 
  private:
   OpenEngine open_;
   KvRange range_;
   uint32_t skip_;
   SealedObject object_;  // bytes: of the caller's buffer, which kept keeps
+  SealedImport imported_;
 };
 
 class CloseCall : public Call {

@@ -91,3 +91,29 @@ test('a session keeps its blocks for its own time to live, pins them while it is
   assert.equal(await living(), 0);
   assert.equal((await kvAccount(bench.client.db, bench.organizationId)).heldBytes, 0);
 });
+
+test('parents that the store gave up while the device held them are stored again with their child', async () => {
+  const request = (repeats: number) => ({
+    input: said(`Once more: ${TEXT.repeat(repeats)}`),
+    maxTokens: 2,
+    sampling: { temperature: 0 },
+  });
+  const readyFrom = async () =>
+    (await sql(`select distinct first_token as "first" from kv_objects where state = 'ready' order by 1`)).map((row) =>
+      Number(row.first),
+    );
+  await until('nothing is stored', async () => {
+    await sql(`update kv_objects set state = 'tombstone', retired_at = now() where state = 'ready'`).catch(() => {});
+    return (await living()) === 0;
+  });
+  await worker.generate(request(20));
+  await until('the parents are stored', async () => (await readyFrom())[0] === 0);
+  await until('nothing is stored', async () => {
+    await sql(`update kv_objects set state = 'tombstone', retired_at = now() where state = 'ready'`).catch(() => {});
+    return (await living()) === 0;
+  });
+  const longer = await worker.generate(request(60));
+  assert.equal(longer.done?.cache.tier, 'device');
+  await until(`the child and its parents are stored: ${await readyFrom()}`, async () => (await readyFrom()).length > 1);
+  assert.equal((await readyFrom())[0], 0);
+});

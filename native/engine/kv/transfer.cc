@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <new>
 #include <string>
@@ -175,19 +176,24 @@ Status ImportBlocks(Engine* engine, const KvRange& range, const KvShape& shape, 
   });
 }
 
-Status ImportSealed(Engine* engine, const KvRange& range, uint32_t skip, const KvShape& shape, const SealedObject& object,
-                    const SectionCipher& cipher, uint32_t threads) {
+Result<SealedImport> ImportSealed(Engine* engine, const KvRange& range, uint32_t skip, const KvShape& shape, const SealedObject& object,
+                                  const SectionCipher& cipher, uint32_t threads) {
+  using Clock = std::chrono::steady_clock;
+  const auto ms = [](Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double, std::milli>(to - from).count(); };
   if (Status status = CheckShape(shape); !status.ok()) return status;
   const uint32_t layers = engine->info().layers;
   if (Status status = CheckLayers(object.sections.size(), layers); !status.ok()) return status;
-  if (range.first_token / kBlockTokens < skip) return {Code::kInvalidArgument, "KV blocks: more blocks to skip than lie before the first"};
+  if (range.first_token / kBlockTokens < skip) return Status{Code::kInvalidArgument, "KV blocks: more blocks to skip than lie before the first"};
+  const auto begun = Clock::now();
   if (Status opened = ForEachLayer(layers, threads, [&](uint32_t layer) { return OpenSection(cipher, object, layer); }); !opened.ok()) return opened;
   std::vector<std::span<const uint8_t>> blocks(layers);
   for (uint32_t layer = 0; layer < layers; layer++) {
     blocks[layer] = BlocksOf(range, skip, shape, OpenedSection(object, layer));
-    if (blocks[layer].empty()) return {Code::kCorrupt, "stored KV: a section is shorter than its blocks, or a block's length is not an encoder's"};
+    if (blocks[layer].empty()) return Status{Code::kCorrupt, "stored KV: a section is shorter than its blocks, or a block's length is not an encoder's"};
   }
-  return ForEachLayer(layers, threads, [&](uint32_t layer) { return ImportLayer(engine, range, shape, layer, blocks[layer]); });
+  const auto opened = Clock::now();
+  if (Status written = ForEachLayer(layers, threads, [&](uint32_t layer) { return ImportLayer(engine, range, shape, layer, blocks[layer]); }); !written.ok()) return written;
+  return SealedImport{ms(begun, opened), ms(opened, Clock::now())};
 }
 
 }  // namespace longshore

@@ -44,10 +44,16 @@ Result<std::vector<Section>> ExportBlocks(const Engine& engine, const KvRange& r
 // their lengths; also kCorrupt when a block's bytes are not an encoder's, and then the blocks may hold anything.
 Status ImportBlocks(Engine* engine, const KvRange& range, const KvShape& shape, std::span<const Section> sections, uint32_t threads);
 
+// Wall time of both halves of ImportSealed.
+struct SealedImport {
+  double open_ms = 0;   // checksums, seals and lengths
+  double write_ms = 0;  // decoding into the pool
+};
+
 // Opens a stored object's sections in place, every one of them, and only then imports the blocks behind its first `skip`;
 // range.first_token is that of range.blocks[0]. kCorrupt, before anything is written, when a section is not what its checksum and
 // seal say, or too short for these blocks.
-Status ImportSealed(Engine* engine, const KvRange& range, uint32_t skip, const KvShape& shape, const SealedObject& object,
-                    const SectionCipher& cipher, uint32_t threads);
+Result<SealedImport> ImportSealed(Engine* engine, const KvRange& range, uint32_t skip, const KvShape& shape, const SealedObject& object,
+                                  const SectionCipher& cipher, uint32_t threads);
 
 }  // namespace longshore

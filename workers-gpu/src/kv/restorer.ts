@@ -271,14 +271,17 @@ export class Restorer {
 
   /** Writes all wanted blocks but the first `leave` into the engine. */
   private async import(reading: Reading, leave: number, reader: SealedObjectReader): Promise<void> {
-    const { engine, shape } = this.options;
+    const { engine, shape, stats } = this.options;
     const { codec, lastTokens } = reading;
     const physicalBlocks = reading.physicalBlocks.subarray(leave);
     const firstToken = (reading.firstBlock + leave) * BLOCK_TOKENS;
     const skip = reading.indexInObject + leave;
     try {
       if (engine.importSealed !== undefined && !this.withoutNativeSeal) {
-        return await engine.importSealed(physicalBlocks, codec, reader.sealed(), firstToken, skip, lastTokens);
+        const took = await engine.importSealed(physicalBlocks, codec, reader.sealed(), firstToken, skip, lastTokens);
+        stats.sealMs += took.openMs;
+        stats.importMs += took.writeMs;
+        return;
       }
     } catch (cause) {
       if (!(cause instanceof EngineError) || cause.code !== 'unsupported') throw mismatchOf(cause);

@@ -9,6 +9,9 @@ export interface KvStoreStats {
   restoredBlocks: number;
   restoredBytes: number;
   restoreMs: number;
+  /** Of the engine's time, what verifying checksums and opening seals took, and what decoding into the pool did. */
+  sealMs: number;
+  importMs: number;
   publishedBlocks: number;
   /** Blocks whose publish found them stored already, or lost the race against another worker. */
   duplicateBlocks: number;
@@ -42,6 +45,8 @@ export function emptyStats(): KvStoreStats {
     restoredBlocks: 0,
     restoredBytes: 0,
     restoreMs: 0,
+    sealMs: 0,
+    importMs: 0,
     publishedBlocks: 0,
     duplicateBlocks: 0,
     publishedBytes: 0,

@@ -60,14 +60,32 @@ export class PublishTrack {
       ttlSeconds: this.plan.ttlSeconds,
     });
     this.handles.push(handle);
+    if (firstBlock > 0) {
+      void handle.done.then((outcome) => {
+        if (!outcome.ok && outcome.fault.kind === 'orphaned') this.publishChain(firstBlock + physical.length, tokens);
+      });
+    }
     void handle.exported.then(() => {
       this.blocks.release(physical);
       this.onReleased();
     });
   }
 
+  /**
+   * The store gave up parents that the device still holds, so it refuses their children: all of them are published from the chain's start,
+   * of which the store takes what it lacks. Once for each refusal, as a publish from the start has no parents.
+   */
+  private publishChain(end: number, tokens: readonly number[]): void {
+    const resident = this.blocks.residentPrefix(this.plan.chain.prefixNames(end));
+    if (resident.length === end) this.publish(resident, 0, tokens);
+  }
+
   /** Resolves when everything handed over has been published or has failed. */
   async settled(): Promise<void> {
-    await Promise.all(this.handles.map((handle) => handle.done));
+    let count: number;
+    do {
+      count = this.handles.length;
+      await Promise.all(this.handles.map((handle) => handle.done));
+    } while (this.handles.length > count);
   }
 }
