@@ -68,7 +68,6 @@ export async function ask(
 function read(event: GenerateEvent, seen: Seen, elapsedMs: number): void {
   if (event.type === 'error') throw new Error(event.error.message);
   if (event.type === 'done') {
-    if (process.env.CONVOY_DEBUG) console.error(JSON.stringify({ usage: event.usage, cache: event.cache, timings: event.timings }));
     seen.promptTokens = event.usage.promptTokens;
     seen.cachedTokens = event.usage.cachedTokens;
   }

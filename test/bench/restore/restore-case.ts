@@ -46,6 +46,10 @@ export interface RestoreResult {
   speedup: number;
   /** restore_ttft_ms / the lesser of cold and pure restore. */
   regret: number;
+  /** Of a pure restore: verifying all checksums and opening all seals, and decoding into the pool; the first one's share of its TTFT. */
+  seal_ms: number | null;
+  import_ms: number | null;
+  seal_share: number | null;
   /** The very first restore of the fresh process, before it has learned anything. */
   first_ttft_ms: number;
   restored_tokens: number;
@@ -122,6 +126,7 @@ async function compare(
   const wholeBytes = Math.max(first.done.cache.bytes, (one.n / BLOCK_TOKENS) * blockBytes * 0.45);
   const hopeless = one.throttleMbps > 0 && wholeBytes / (one.throttleMbps * 1000) > HOPELESS * coldMs;
   if (!hopeless) for (let warm = 0; warm < 2; warm++) await restore(always);
+  const before = await always.storeStats();
   let spentMs = 0;
   const spent = (answer: Answer) => {
     spentMs += answer.ttftMs;
@@ -134,13 +139,17 @@ async function compare(
     if (median(runs.restore) > NEAR * coldMs) runs.cold.push(spent(await cold()));
     else if (runs.cold.length < ENOUGH_COLD) runs.cold.push(await cold());
   }
-  return resultOf(one, first, runs);
+  const { sealMs, importMs } = await always.storeStats();
+  const rounds = runs.pure.length;
+  const engine = { seal: (sealMs - before.sealMs) / rounds, import: (importMs - before.importMs) / rounds };
+  return resultOf(one, first, runs, engine);
 }
 
 function resultOf(
   one: RestoreCase,
   first: Answer,
   runs: { cold: Answer[]; restore: Answer[]; pure: Answer[] },
+  engine: { seal: number; import: number },
 ): RestoreResult {
   const coldMs = median(runs.cold);
   const pureMs = runs.pure.length > 0 ? median(runs.pure) : null;
@@ -157,6 +166,9 @@ function resultOf(
     pure_restore_ttft_ms: pureMs === null ? null : round(pureMs),
     speedup: round(coldMs / restoreMs),
     regret: round(restoreMs / Math.min(coldMs, pureMs ?? Number.POSITIVE_INFINITY)),
+    seal_ms: pureMs === null ? null : round(engine.seal),
+    import_ms: pureMs === null ? null : round(engine.import),
+    seal_share: pureMs === null ? null : Math.round((1000 * engine.seal) / pureMs) / 1000,
     first_ttft_ms: round(first.ttftMs),
     restored_tokens: typical.usage.cachedTokens,
     bytes: typical.cache.bytes,

@@ -14,6 +14,14 @@ export interface Answer {
   done: Extract<GenerateEvent, { type: 'done' }>;
 }
 
+interface StoreStats {
+  publishQueueBlocks: number;
+  publishesRunning: number;
+  /** Since its start, of all restores: verifying checksums and opening seals, and decoding into the pool. */
+  sealMs: number;
+  importMs: number;
+}
+
 /** A worker's real process, alone: no edge, no heartbeats. */
 export class WorkerProcess {
   private readonly child: ChildProcess;
@@ -90,12 +98,16 @@ export class WorkerProcess {
   async untilStored(withinMs = 120_000): Promise<void> {
     const end = performance.now() + withinMs;
     for (;;) {
-      const response = await fetch(`${this.url}/stats`, { headers: { authorization: `Bearer ${POOL_TOKEN}` } });
-      const { kv } = (await response.json()) as { kv: { publishQueueBlocks: number; publishesRunning: number } };
+      const kv = await this.storeStats();
       if (kv.publishQueueBlocks + kv.publishesRunning === 0) return;
       if (performance.now() > end) throw new Error(`publishing has not ended after ${withinMs} ms`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
+  }
+
+  async storeStats(): Promise<StoreStats> {
+    const response = await fetch(`${this.url}/stats`, { headers: { authorization: `Bearer ${POOL_TOKEN}` } });
+    return ((await response.json()) as { kv: StoreStats }).kv;
   }
 
   async stop(): Promise<void> {
