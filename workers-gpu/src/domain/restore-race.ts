@@ -11,7 +11,7 @@ export interface LoadPart {
   tier: LoadedTier;
 }
 
-export interface LoadCost {
+interface LoadCost {
   readonly latencyMs: number;
   /** The latency included. */
   estimateMs(bytes: number): number;
