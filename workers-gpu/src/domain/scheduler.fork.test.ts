@@ -66,3 +66,15 @@ test('ends of prompts go before long prefills and whole while others decode, but
   assert.deepEqual(counts(), ['a1', 'c1', 'd1', 'e1', 'f1', 'g1', 'h1', 'b128']);
   assert.deepEqual(counts(), ['a1', 'c1', 'd1', 'e1', 'f1', 'g1', 'h1', 'i60', 'j60', 'k60']);
 });
+
+test('nobody waits for or copies the end of a block that it would begin again: those beyond denseTokens', () => {
+  const scheduler = build(40, { maxRunning: 8, denseTokens: 256 });
+  const [leader, follower] = ['a', 'b'].map((id) => sequence(id, 300, { prefix: 5, followUntil: 1e9 }));
+  scheduler.submit(leader!, 1);
+  run(scheduler);
+  scheduler.submit(follower!, 1);
+  const [admission] = scheduler.admit(0);
+  assert.deepEqual([admission!.residentBlocks, admission!.fork], [2, undefined]);
+  assert.equal(follower!.phase, 'running');
+  scheduler.checkIntegrity();
+});

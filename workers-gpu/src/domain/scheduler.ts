@@ -1,6 +1,6 @@
 import { BLOCK_TOKENS, LongshoreError } from '@longshore/core';
 import type { BlockManager } from './block-manager.ts';
-import { findForkSource } from './fork-source.ts';
+import { type ForkSource, findForkSource } from './fork-source.ts';
 import { assertInvariant } from './invariant.ts';
 import { PrefixLoad } from './prefix-load.ts';
 import type { Admission, CompletedBlocks, Following, Fork, StepPlan } from './scheduling.ts';
@@ -119,7 +119,7 @@ export class Scheduler {
     const next = resident < sequence.reusableBlocks ? sequence.chain.name(resident) : undefined;
     if (next !== undefined) return this.inFlight.get(next);
     if (sequence.storedBlocks > resident || sequence.tail !== undefined) return undefined;
-    const fork = findForkSource(sequence, resident, this.active);
+    const fork = this.forkSource(sequence, resident);
     return fork === undefined || fork.ready ? undefined : fork.source;
   }
 
@@ -179,10 +179,16 @@ export class Scheduler {
     };
   }
 
+  /** Beyond `denseTokens` whoever's prompt ends in a block begins it again (Sequence.realign): a copy would be waited for and thrown away. */
+  private forkSource(sequence: Sequence, index: number): ForkSource | undefined {
+    const { denseTokens = Number.POSITIVE_INFINITY } = this.limits;
+    return (index + 1) * BLOCK_TOKENS > denseTokens ? undefined : findForkSource(sequence, index, this.active);
+  }
+
   /** The source's block stays referenced until the copy ended, so that nobody overwrites it meanwhile. */
   private beginFork(sequence: Sequence, index: number): Fork | undefined {
     if (!sequence.readCache || sequence.tail !== undefined) return undefined;
-    const found = findForkSource(sequence, index, this.active);
+    const found = this.forkSource(sequence, index);
     if (found === undefined || !found.ready) return undefined;
     const from = found.source.blocks[index]!;
     this.blocks.retain([from]);
