@@ -133,7 +133,7 @@ function newestSource() {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const path = join(folder, entry.name);
       if (entry.isDirectory()) visit(path);
-      else if (/\.(cc|h|cmake|cu|cuh)$|^CMakeLists\.txt$/.test(entry.name)) {
+      else if (/\.(cc|h|cmake|cu|cuh|json)$|^CMakeLists\.txt$/.test(entry.name)) {
         newest = Math.max(newest, statSync(path).mtimeMs);
         count++;
       }

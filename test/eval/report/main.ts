@@ -12,12 +12,15 @@ import { accuracyTable, costTable, distinct, shareTable, table } from './tables.
 interface PrefillLine {
   bench: 'sparse_prefill';
   model: string;
+  data: string;
   n: number;
   dense_ms: number;
   sparse_ms: number;
   index_ms: number;
   density: number;
   ratio: number;
+  /** Query blocks on which dense attention was timed; the rest is scaled. */
+  dense_blocks_timed: number;
 }
 
 interface DecodeLine {
@@ -118,9 +121,10 @@ for (const model of distinct(cells.map((cell) => cell.model))) {
 }
 if (prefill.length > 0) {
   const rows = prefill.map((line) => [
-    line.model,
+    basename(line.model),
+    line.data,
     String(line.n),
-    line.dense_ms.toFixed(1),
+    `${line.dense_ms.toFixed(1)} (${line.dense_blocks_timed})`,
     line.sparse_ms.toFixed(1),
     line.index_ms.toFixed(1),
     `${(100 * line.density).toFixed(1)} %`,
@@ -128,7 +132,8 @@ if (prefill.length > 0) {
   ]);
   parts.push(
     '## Prefill attention, time',
-    table(['model', 'tokens', 'dense, ms', 'sparse, ms', 'of it index, ms', 'density', 'ratio'], rows),
+    'In brackets: query blocks on which dense attention was timed, at equal distances, and scaled.',
+    table(['model', 'data', 'tokens', 'dense, ms', 'sparse, ms', 'of it index, ms', 'density', 'ratio'], rows),
   );
 }
 if (decode.length > 0) {
