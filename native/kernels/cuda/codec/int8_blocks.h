@@ -1,4 +1,5 @@
-// The int8 codec of stored blocks (docs/design/0001) between the paged pool and stored bytes on the card, bit for bit the host's.
+// The int8 codec of stored blocks (docs/design/0001) between the paged pool and stored bytes on the card, bit for bit what the host writes and
+// reads, for finite keys and values.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,7 @@ struct Int8Blocks {
   int32_t count;
   int32_t tokens;         // of every block, 1..128: a shorter last block is a list of its own
   int32_t kv_heads;
-  int32_t head_dim;       // 64 or 128
+  int32_t head_dim;       // 128
   uint8_t* stored;        // device, 16-byte aligned
   int64_t stored_stride;  // bytes, a multiple of 16, at least Int8BlockBytes
 };

@@ -17,13 +17,13 @@ struct RowSampling {
   uint64_t position;  // that the drawn token will have: (seed, position) decide the draw
 };
 
-// The same filters in the same order as the host's Sample, ties to the lower id. Weights are f64; only the order of summation differs, so
-// the token is the host's unless the uniform number falls within about 1e-12 of a boundary between two tokens.
+// The same filters in the same order as the host's Sample, ties to the lower id. Weights are summed in steps of 2^-43 of the best token's, so
+// the token is the host's unless a boundary between two tokens lies within about 1e-8 of where the draw or top_p falls.
 struct Sampling {
   const float* logits;      // [rows][vocab], finite or -infinity
   const RowSampling* rows;  // device, [row_count]
   int32_t row_count;
-  int32_t vocab;            // at most 2^20
+  int32_t vocab;            // at most 327680
   int32_t* tokens;          // [row_count]; -1 when no logit is above -infinity or one is NaN or +infinity
   float* logprobs;          // [row_count] of the drawn token under the plain softmax, or null
 };
