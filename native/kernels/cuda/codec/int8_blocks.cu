@@ -6,9 +6,14 @@ namespace longshore::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kOctets = kHeadDim / 8;               // of a row
-constexpr int kGroups = kThreads / kOctets;         // of tokens: group g holds tokens g, g + 16, ...
-constexpr int kTokensEach = kBlockTokens / kGroups;
+
+template <int kDim>
+struct Threads {
+  static constexpr int kOctets = kDim / 8;                     // of a row
+  static constexpr int kGroups = kThreads / kOctets;           // of tokens: group g holds tokens g, g + kGroups, ...
+  static constexpr int kTokensEach = kBlockTokens / kGroups;
+  static constexpr int kScales = kDim > kBlockTokens ? kDim : kBlockTokens;  // at most: channels of keys, tokens of values
+};
 
 // One block of threads has one half (0: keys, 1: values) of one head of one pool block.
 struct Piece {
@@ -17,12 +22,13 @@ struct Piece {
   int scales;
 };
 
+template <int kDim>
 __device__ __forceinline__ Piece PieceOf(const Int8Blocks& p) {
   const int head = blockIdx.y, half = blockIdx.z;
-  const int64_t codes = static_cast<int64_t>(p.tokens) * kHeadDim, keys = kHeadDim * 4 + codes, values = p.tokens * 4 + codes;
+  const int64_t codes = static_cast<int64_t>(p.tokens) * kDim, keys = kDim * 4 + codes, values = p.tokens * 4 + codes;
   uint8_t* stored = p.stored + blockIdx.x * p.stored_stride + (half == 0 ? head * keys : p.kv_heads * keys + head * values);
   bf16* tile = (half == 0 ? p.kv.k : p.kv.v) + p.blocks[blockIdx.x] * p.kv.block_stride + head * p.kv.head_stride;
-  return {stored, tile, half == 0 ? kHeadDim : p.tokens};
+  return {stored, tile, half == 0 ? kDim : p.tokens};
 }
 
 // The value section starts at a multiple of 4 alone when a partial block has an odd number of tokens.
@@ -46,10 +52,12 @@ __device__ __forceinline__ uint32_t Code(float x, float scale) {
   return static_cast<uint32_t>(__float2int_rn(fminf(fmaxf(y, -127.f), 127.f))) & 0xff;
 }
 
+template <int kDim>
 __global__ void __launch_bounds__(kThreads) EncodeKernel(const Int8Blocks p) {
-  __shared__ float most[kGroups][kHeadDim];
-  __shared__ float scales[kHeadDim];
-  const Piece piece = PieceOf(p);
+  constexpr int kOctets = Threads<kDim>::kOctets, kGroups = Threads<kDim>::kGroups, kTokensEach = Threads<kDim>::kTokensEach;
+  __shared__ float most[kGroups][kDim];
+  __shared__ float scales[Threads<kDim>::kScales];
+  const Piece piece = PieceOf<kDim>(p);
   const int octet = threadIdx.x % kOctets, group = threadIdx.x / kOctets;
   const bool keys = blockIdx.z == 0;
   uint4 rows[kTokensEach];
@@ -69,7 +77,7 @@ __global__ void __launch_bounds__(kThreads) EncodeKernel(const Int8Blocks p) {
 #pragma unroll
     for (int j = 0; j < 8; j++) most[group][octet * 8 + j] = channel[j];
     __syncthreads();
-    if (threadIdx.x < kHeadDim) {
+    if (threadIdx.x < kDim) {
       float largest = 0;
 #pragma unroll
       for (int g = 0; g < kGroups; g++) largest = fmaxf(largest, most[g][threadIdx.x]);
@@ -87,7 +95,7 @@ __global__ void __launch_bounds__(kThreads) EncodeKernel(const Int8Blocks p) {
     }
   }
   __syncthreads();
-  if (threadIdx.x < piece.scales) reinterpret_cast<float*>(piece.stored)[threadIdx.x] = scales[threadIdx.x];
+  if (static_cast<int>(threadIdx.x) < piece.scales) reinterpret_cast<float*>(piece.stored)[threadIdx.x] = scales[threadIdx.x];
   uint8_t* codes = piece.stored + piece.scales * 4;
 #pragma unroll
   for (int i = 0; i < kTokensEach; i++) {
@@ -97,13 +105,15 @@ __global__ void __launch_bounds__(kThreads) EncodeKernel(const Int8Blocks p) {
     uint32_t words[2] = {};
 #pragma unroll
     for (int j = 0; j < 8; j++) words[j / 4] |= Code(x.v[j], keys ? scales[octet * 8 + j] : scales[token]) << (j % 4 * 8);
-    StoreCodes(codes + token * kHeadDim + octet * 8, make_uint2(words[0], words[1]));
+    StoreCodes(codes + token * kDim + octet * 8, make_uint2(words[0], words[1]));
   }
 }
 
+template <int kDim>
 __global__ void __launch_bounds__(kThreads) DecodeKernel(const Int8Blocks p) {
-  __shared__ float scales[kHeadDim];
-  const Piece piece = PieceOf(p);
+  constexpr int kOctets = Threads<kDim>::kOctets, kGroups = Threads<kDim>::kGroups, kTokensEach = Threads<kDim>::kTokensEach;
+  __shared__ float scales[Threads<kDim>::kScales];
+  const Piece piece = PieceOf<kDim>(p);
   const int octet = threadIdx.x % kOctets, group = threadIdx.x / kOctets;
   const bool keys = blockIdx.z == 0;
   const uint8_t* codes = piece.stored + piece.scales * 4;
@@ -111,9 +121,9 @@ __global__ void __launch_bounds__(kThreads) DecodeKernel(const Int8Blocks p) {
 #pragma unroll
   for (int i = 0; i < kTokensEach; i++) {
     const int token = group + i * kGroups;
-    rows[i] = token < p.tokens ? LoadCodes(codes + token * kHeadDim + octet * 8) : make_uint2(0, 0);
+    rows[i] = token < p.tokens ? LoadCodes(codes + token * kDim + octet * 8) : make_uint2(0, 0);
   }
-  if (threadIdx.x < kHeadDim) scales[threadIdx.x] = threadIdx.x < piece.scales ? reinterpret_cast<const float*>(piece.stored)[threadIdx.x] : 0.f;
+  if (threadIdx.x < Threads<kDim>::kScales) scales[threadIdx.x] = static_cast<int>(threadIdx.x) < piece.scales ? reinterpret_cast<const float*>(piece.stored)[threadIdx.x] : 0.f;
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < kTokensEach; i++) {
@@ -131,7 +141,7 @@ __global__ void __launch_bounds__(kThreads) DecodeKernel(const Int8Blocks p) {
 }
 
 cudaError_t Check(const Int8Blocks& p) {
-  const bool ok = p.count >= 0 && p.tokens >= 1 && p.tokens <= kBlockTokens && p.kv_heads >= 1 && p.kv_heads <= 65535 && p.head_dim == kHeadDim &&
+  const bool ok = p.count >= 0 && p.tokens >= 1 && p.tokens <= kBlockTokens && p.kv_heads >= 1 && p.kv_heads <= 65535 && (p.head_dim == 64 || p.head_dim == 128 || p.head_dim == 256) &&
                   p.stored_stride % 16 == 0 && p.stored_stride >= Int8BlockBytes(p.kv_heads, p.head_dim, p.tokens);
   return ok ? cudaSuccess : cudaErrorInvalidValue;
 }
@@ -144,13 +154,15 @@ int64_t Int8BlockBytes(int32_t kv_heads, int32_t head_dim, int32_t tokens) {
 
 cudaError_t LaunchInt8Encode(const Int8Blocks& params, cudaStream_t stream) {
   if (cudaError_t e = Check(params); e != cudaSuccess || params.count == 0) return e;
-  EncodeKernel<<<dim3(params.count, params.kv_heads, 2), kThreads, 0, stream>>>(params);
+  const auto kernel = params.head_dim == 64 ? EncodeKernel<64> : params.head_dim == 128 ? EncodeKernel<128> : EncodeKernel<256>;
+  kernel<<<dim3(params.count, params.kv_heads, 2), kThreads, 0, stream>>>(params);
   return cudaGetLastError();
 }
 
 cudaError_t LaunchInt8Decode(const Int8Blocks& params, cudaStream_t stream) {
   if (cudaError_t e = Check(params); e != cudaSuccess || params.count == 0) return e;
-  DecodeKernel<<<dim3(params.count, params.kv_heads, 2), kThreads, 0, stream>>>(params);
+  const auto kernel = params.head_dim == 64 ? DecodeKernel<64> : params.head_dim == 128 ? DecodeKernel<128> : DecodeKernel<256>;
+  kernel<<<dim3(params.count, params.kv_heads, 2), kThreads, 0, stream>>>(params);
   return cudaGetLastError();
 }
 

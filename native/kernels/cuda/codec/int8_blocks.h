@@ -17,7 +17,7 @@ struct Int8Blocks {
   int32_t count;
   int32_t tokens;         // of every block, 1..128: a shorter last block is a list of its own
   int32_t kv_heads;
-  int32_t head_dim;       // 128
+  int32_t head_dim;       // 64, 128 or 256
   uint8_t* stored;        // device, 16-byte aligned
   int64_t stored_stride;  // bytes, a multiple of 16, at least Int8BlockBytes
 };

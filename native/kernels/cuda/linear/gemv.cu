@@ -110,23 +110,25 @@ __device__ __forceinline__ void Produce(const Launch& launch, uint8_t* stages, u
 __device__ __forceinline__ void StageX(const Launch& launch, bf16* x, float* shared) {
   const Gemv& p = launch.gemv;
   const int pitch = launch.layout.x_pitch, octets = p.k / 8;
-  if (p.norm_weight == nullptr) {
-    for (int row = 0; row < p.rows; row++) {
-      for (int i = threadIdx.x; i < octets; i += kComputeThreads) RawOctet(x + row * pitch + i * 8) = RawOctet(p.x + static_cast<int64_t>(row) * p.k + i * 8);
+  float squares[kMostRows] = {};
+  for (int i = threadIdx.x; i < octets; i += kComputeThreads) {
+    uint4 raw[kMostRows];  // all rows' loads before the first use
+#pragma unroll
+    for (int row = 0; row < kMostRows; row++) {
+      if (row < p.rows) raw[row] = RawOctet(p.x + static_cast<int64_t>(row) * p.k + i * 8);
     }
+#pragma unroll
+    for (int row = 0; row < kMostRows; row++) {
+      if (row >= p.rows) break;
+      RawOctet(x + row * pitch + i * 8) = raw[row];
+      if (p.norm_weight == nullptr) continue;
+#pragma unroll
+      for (float v : Unpack(raw[row]).v) squares[row] += v * v;
+    }
+  }
+  if (p.norm_weight == nullptr) {
     NamedBarrierSync(kComputeBarrier, kComputeThreads);
     return;
-  }
-  float squares[kMostRows] = {};
-#pragma unroll
-  for (int row = 0; row < kMostRows; row++) {
-    if (row >= p.rows) break;
-    for (int i = threadIdx.x; i < octets; i += kComputeThreads) {
-      const uint4 raw = RawOctet(p.x + static_cast<int64_t>(row) * p.k + i * 8);
-      RawOctet(x + row * pitch + i * 8) = raw;
-#pragma unroll
-      for (float v : Unpack(raw).v) squares[row] += v * v;
-    }
   }
 #pragma unroll
   for (int row = 0; row < kMostRows; row++) {
@@ -309,7 +311,7 @@ bool GemvServes(const Gemv& p) {
   if (p.weight_type != GemvWeight::kBf16 && p.weight_scales == nullptr) return false;
   if (p.output == GemvOutput::kQkv) {
     const GemvQkv& qkv = p.qkv;
-    if (qkv.head_dim != kHeadDim || qkv.heads <= 0 || qkv.kv_heads <= 0 || p.n != (qkv.heads + 2 * qkv.kv_heads) * qkv.head_dim) return false;
+    if (qkv.head_dim <= 0 || qkv.head_dim % 16 != 0 || qkv.head_dim > 256 || qkv.heads <= 0 || qkv.kv_heads <= 0 || p.n != (qkv.heads + 2 * qkv.kv_heads) * qkv.head_dim) return false;
   }
   switch (p.weight_type) {
     case GemvWeight::kBf16: return LayoutOf<GemvWeight::kBf16>(p).stages > 0;

@@ -32,7 +32,7 @@ struct GemvQkv {
   const int32_t* positions;  // device, [rows]
   int32_t heads;
   int32_t kv_heads;
-  int32_t head_dim;
+  int32_t head_dim;          // a multiple of 16, at most 256
   PagedKv kv;                // the block that holds a row's position is mapped already, its old contents finite
 };
 

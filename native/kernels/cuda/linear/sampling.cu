@@ -20,9 +20,12 @@ constexpr double kOne = 0x1p43;
 
 using Wide = unsigned long long;
 
+constexpr int kCutBits = 2;  // found in each round
+constexpr int kParts = (1 << kCutBits) - 1;
+
 struct Shared {
-  Wide warps[kWarps];
-  Wide slots[2][2];  // [turn]: what the other blocks read
+  Wide warps[kParts][kWarps];
+  Wide slots[2][kParts];  // [turn]: what the other blocks read
 };
 
 // Unsigned order of floats.
@@ -49,16 +52,38 @@ class Row {
     __syncthreads();
   }
 
-  // Over all blocks and threads; everyone gets the result.
+  // Each of N values over all blocks and threads; everyone gets the results.
+  template <int N, typename Of>
+  __device__ void ReduceEach(Wide (&values)[N], Of of) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    turn_ ^= 1;
+#pragma unroll
+    for (Wide& value : values) value = InWarp(value, of);
+    if (lane == 0) {
+#pragma unroll
+      for (int n = 0; n < N; n++) shared_->warps[n][warp] = values[n];
+    }
+    __syncthreads();
+    if (warp == 0) {
+#pragma unroll
+      for (int n = 0; n < N; n++) {
+        const Wide total = InWarp(shared_->warps[n][lane], of);
+        if (lane == 0) shared_->slots[turn_][n] = total;
+      }
+    }
+    cluster_.sync();
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+      values[n] = *cluster_.map_shared_rank(&shared_->slots[turn_][n], 0);
+#pragma unroll
+      for (int block = 1; block < kBlocks; block++) values[n] = of(values[n], *cluster_.map_shared_rank(&shared_->slots[turn_][n], block));
+    }
+  }
   template <typename Of>
   __device__ Wide Reduce(Wide value, Of of) {
-    value = InBlock(value, of);
-    turn_ ^= 1;
-    if (threadIdx.x == 0) shared_->slots[turn_][0] = value;
-    cluster_.sync();
-    Wide total = *cluster_.map_shared_rank(&shared_->slots[turn_][0], 0);
-    for (int block = 1; block < kBlocks; block++) total = of(total, *cluster_.map_shared_rank(&shared_->slots[turn_][0], block));
-    return total;
+    Wide values[1] = {value};
+    ReduceEach(values, of);
+    return values[0];
   }
 
   __device__ Wide Order(int i) const { return Wide{OrderedBits(logits_[i])} << kIdBits | ((1u << kIdBits) - 1 - (first_ + i)); }
@@ -82,12 +107,30 @@ class Row {
   // The largest cut whose elements at or above it measure at least `goal`; at least `floor`.
   template <typename Measure>
   __device__ Wide Cut(Wide floor, Wide goal, const Measure& measure) {
-    Wide cut = 0, high = Wide{1} << kOrderBits, above = 0;
-    for (int bit = kOrderBits - 1; bit >= 0; bit--) {
-      const Wide trial = cut | Wide{1} << bit;
-      const Wide sum = SumBetween(max(trial, floor), high, measure);
-      if (above + sum >= goal) cut = trial;
-      else high = trial, above += sum;
+    static_assert(kIdBits % kCutBits == 0 && kOrderBits % kCutBits == 0);
+    Wide cut = 0, above = 0;  // the sought one lies in [cut, cut + 2^bit); `above`: what measures past that
+    for (int bit = kOrderBits; bit > 0;) {
+      if (bit == kIdBits && SumBetween(max(cut, floor), cut + (Wide{1} << bit), [](int) { return Wide{1}; }) <= 1) break;  // no ties to part
+      bit -= kCutBits;
+      Wide parts[kParts] = {};
+      for (int i = threadIdx.x; i < count_; i += kThreads) {
+        const Wide order = Order(i);
+        const Wide part = (order - cut) >> bit;
+        if (order < floor || order < cut || part == 0 || part > kParts) continue;
+        const Wide value = measure(i);
+#pragma unroll
+        for (int n = 0; n < kParts; n++) parts[n] += part == static_cast<Wide>(n + 1) ? value : 0;
+      }
+      ReduceEach(parts, SumOfWide{});
+      int part = kParts;
+#pragma unroll
+      for (int n = kParts - 1; n >= 0; n--) {
+        if (part != n + 1) continue;
+        if (above + parts[n] >= goal) continue;
+        above += parts[n];
+        part = n;
+      }
+      cut += static_cast<Wide>(part) << bit;
     }
     return max(cut, floor);
   }
@@ -100,18 +143,18 @@ class Row {
     for (int i = begin + lane; i < end; i += 32) mine += Order(i) >= cut ? Weight(i) : 0;
     for (int lanes = 16; lanes > 0; lanes /= 2) mine += __shfl_xor_sync(0xffffffffu, mine, lanes);
     __syncthreads();
-    if (lane == 0) shared_->warps[warp] = mine;
+    if (lane == 0) shared_->warps[0][warp] = mine;
     __syncthreads();
     turn_ ^= 1;
     if (threadIdx.x == 0) {
       Wide all = 0;
-      for (int w = 0; w < kWarps; w++) all += shared_->warps[w];
+      for (int w = 0; w < kWarps; w++) all += shared_->warps[0][w];
       shared_->slots[turn_][0] = all;
     }
     cluster_.sync();
     Wide before = 0;
     for (unsigned block = 0; block < cluster_.block_rank(); block++) before += *cluster_.map_shared_rank(&shared_->slots[turn_][0], block);
-    for (int w = 0; w < warp; w++) before += shared_->warps[w];
+    for (int w = 0; w < warp; w++) before += shared_->warps[0][w];
     if (before > target || before + mine <= target) return -1;
     for (int i = begin; i < end; i += 32) {
       Wide sum = i + lane < end && Order(i + lane) >= cut ? Weight(i + lane) : 0;
@@ -132,14 +175,9 @@ class Row {
 
  private:
   template <typename Of>
-  __device__ Wide InBlock(Wide value, Of of) {
+  __device__ static Wide InWarp(Wide value, Of of) {
     for (int lanes = 16; lanes > 0; lanes /= 2) value = of(value, __shfl_xor_sync(0xffffffffu, value, lanes));
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) shared_->warps[threadIdx.x / 32] = value;
-    __syncthreads();
-    Wide total = shared_->warps[0];
-    for (int warp = 1; warp < kWarps; warp++) total = of(total, shared_->warps[warp]);
-    return total;
+    return value;
   }
 
   cg::cluster_group cluster_;

@@ -10,17 +10,17 @@
 int main() {
   using namespace longshore::cuda;
   using namespace longshore::cuda::test;
-  constexpr int kCount = 1024, kHeads = 8;  // 128K tokens
-  const int64_t elements = int64_t{kCount} * kHeads * kTileElements;
+  constexpr int kCount = 1024, kHeads = 8, kDim = 128, kTile = kBlockTokens * kDim;  // 128K tokens
+  const int64_t elements = int64_t{kCount} * kHeads * kTile;
   DeviceArray<bf16> k(elements), v(elements);
   REQUIRE_CUDA(LaunchRandomNormal({k.get(), elements, 1, 1.f}, nullptr));
   REQUIRE_CUDA(LaunchRandomNormal({v.get(), elements, 2, 1.f}, nullptr));
   std::vector<int32_t> list(kCount);
   for (int i = 0; i < kCount; i++) list[i] = (i * 389) % kCount;
   const DeviceArray<int32_t> blocks(list);
-  const int64_t stride = Int8BlockBytes(kHeads, kHeadDim, kBlockTokens);
+  const int64_t stride = Int8BlockBytes(kHeads, kDim, kBlockTokens);
   DeviceArray<uint8_t> stored(stride * kCount);
-  const Int8Blocks params = {{k.get(), v.get(), int64_t{kHeads} * kTileElements, kTileElements, nullptr, 0}, blocks.get(), kCount, kBlockTokens, kHeads, kHeadDim,
+  const Int8Blocks params = {{k.get(), v.get(), int64_t{kHeads} * kTile, kTile, nullptr, 0}, blocks.get(), kCount, kBlockTokens, kHeads, kDim,
                              stored.get(), stride};
   cudaEvent_t start, end;
   REQUIRE_CUDA(cudaEventCreate(&start));

@@ -18,7 +18,7 @@ struct Case {
   GemvOutput output = GemvOutput::kPlain;
   int32_t rows = 1, n = 0, k = 0;
   bool norm = false, bias = false;
-  int32_t heads = 0, kv_heads = 0;
+  int32_t heads = 0, kv_heads = 0, head_dim = 128;
 };
 
 float WeightValue(GemvWeight type, const std::vector<uint8_t>& bytes, size_t i) {
@@ -73,14 +73,14 @@ class Run {
     DeviceArray<float> logits(c.output == GemvOutput::kF32 ? static_cast<size_t>(rows) * c.n : 1);
     Gemv gemv = {c.type, weight.get(), c.type == GemvWeight::kBf16 ? nullptr : scales.get(), c.bias ? bias.get() : nullptr, x.get(),
                  c.norm ? norm.get() : nullptr, 1e-5f, c.output, out.get(), logits.get(), {}, rows, c.n, c.k};
-    const int32_t d = kHeadDim;
+    const int32_t d = c.head_dim, tile_elements = kBlockTokens * ((d + 63) / 64 * 64);  // in panels of 64 channels
     Rotation(d);
     const DeviceArray<float> cos(cos_), sin(sin_);
     const DeviceArray<int32_t> positions(positions_), table(table_);
-    DeviceArray<bf16> k_pool(static_cast<size_t>(8) * std::max(c.kv_heads, 1) * kTileElements), v_pool(k_pool.count());
+    DeviceArray<bf16> k_pool(static_cast<size_t>(8) * std::max(c.kv_heads, 1) * tile_elements), v_pool(k_pool.count());
     if (c.output == GemvOutput::kQkv) {
       gemv.qkv = {cos.get(), sin.get(), positions.get(), c.heads, c.kv_heads, d,
-                  {k_pool.get(), v_pool.get(), int64_t{c.kv_heads} * kTileElements, kTileElements, table.get(), 2}};
+                  {k_pool.get(), v_pool.get(), int64_t{c.kv_heads} * tile_elements, tile_elements, table.get(), 2}};
     }
     CHECK(GemvServes(gemv));
     REQUIRE_CUDA(LaunchGemv(gemv, nullptr));
@@ -98,7 +98,7 @@ class Run {
       for (const std::vector<bf16>* pool : {&keys, &values}) {
         for (int32_t head = 0; head < c.kv_heads; head++) {
           const int32_t block = table_[row * 2 + positions_[row] / kBlockTokens];
-          const size_t tile = (static_cast<size_t>(block) * c.kv_heads + head) * kTileElements;
+          const size_t tile = (static_cast<size_t>(block) * c.kv_heads + head) * tile_elements;
           for (int32_t i = 0; i < d; i++) got.push_back(__bfloat162float((*pool)[tile + TileOffset(positions_[row] % kBlockTokens, i)]));
         }
       }
@@ -141,7 +141,7 @@ class Run {
 
  private:
   double Turned(const std::vector<double>& y, int32_t i, int32_t row) const {
-    const int32_t d = kHeadDim, half = d / 2, channel = i % d, pair = channel % half;
+    const int32_t d = case_.head_dim, half = d / 2, channel = i % d, pair = channel % half;
     if (i / d >= case_.heads + case_.kv_heads) return y[i];
     const double cos = cos_[row * half + pair], sin = sin_[row * half + pair];
     return channel < half ? y[i] * cos - y[i + half] * sin : y[i] * cos + y[i - half] * sin;
@@ -211,6 +211,9 @@ TEST(gemv_gates_up_by_gate) {
 TEST(gemv_rotates_and_stores_keys_and_values) {
   CheckAgainstTwin({.output = GemvOutput::kQkv, .rows = 1, .n = 48 * 128, .k = 512, .norm = true, .heads = 32, .kv_heads = 8});
   CheckAgainstTwin({.output = GemvOutput::kQkv, .rows = 7, .n = 9 * 128, .k = 1024, .bias = true, .heads = 5, .kv_heads = 2});
+  CheckAgainstTwin({.output = GemvOutput::kQkv, .rows = 2, .n = 15 * 64, .k = 576, .norm = true, .heads = 9, .kv_heads = 3, .head_dim = 64});
+  CheckAgainstTwin({.output = GemvOutput::kQkv, .rows = 3, .n = 6 * 96, .k = 576, .heads = 4, .kv_heads = 1, .head_dim = 96});
+  CheckAgainstTwin({.output = GemvOutput::kQkv, .rows = 1, .n = 6 * 256, .k = 640, .heads = 4, .kv_heads = 1, .head_dim = 256});
 }
 TEST(gemv_reads_fp8_and_int8_weights_exactly) {
   for (const GemvWeight type : {GemvWeight::kFp8, GemvWeight::kInt8}) {

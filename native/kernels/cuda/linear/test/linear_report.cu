@@ -20,7 +20,7 @@
 namespace longshore::cuda::test {
 namespace {
 
-constexpr int kHidden = 4096, kIntermediate = 14336, kHeads = 32, kKvHeads = 8, kQkv = (kHeads + 2 * kKvHeads) * kHeadDim, kVocab = 128256;
+constexpr int kHidden = 4096, kIntermediate = 14336, kHeads = 32, kKvHeads = 8, kDim = 128, kTile = kBlockTokens * kDim, kQkv = (kHeads + 2 * kKvHeads) * kDim, kVocab = 128256;
 constexpr int kLayers = 8;
 constexpr double kCopyTbPerS = 2.98;
 
@@ -68,7 +68,7 @@ class Report {
   Report() : hidden_(RandomBf16(8 * kHidden, 1, 1)), q_(RandomBf16(8 * kHidden, 2, 1)), gated_(RandomBf16(8 * kIntermediate, 3, 1)),
         head_(RandomBf16(int64_t{kVocab} * kHidden, 4, 0.02f)), logits_(size_t{8} * kVocab), norm_(std::vector<float>(kHidden, 1.f)),
         angles_(std::vector<float>(8 * 64, 0.7f)), positions_(std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6, 7}), table_(std::vector<int32_t>(16, 0)),
-        pool_(size_t{2} * kKvHeads * kTileElements) {
+        pool_(size_t{2} * kKvHeads * kTile) {
     REQUIRE_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
     for (int i = 0; i < kLayers; i++) {
       layers_.push_back({RandomBf16(int64_t{kQkv} * kHidden, 10 + i, 0.02f), RandomBf16(int64_t{kHidden} * kHidden, 30 + i, 0.02f),
@@ -186,8 +186,8 @@ class Report {
   void Qkv(const Weights& w, int rows, GemvWeight type) {
     Gemv gemv = Base(w.qkv, rows, type, kQkv, kHidden);
     gemv.x = hidden_.get(), gemv.norm_weight = norm_.get(), gemv.output = GemvOutput::kQkv, gemv.out = q_.get();
-    gemv.qkv = {angles_.get(), angles_.get(), positions_.get(), kHeads, kKvHeads, kHeadDim,
-                {pool_.get(), pool_.get() + kKvHeads * kTileElements, kKvHeads * kTileElements, kTileElements, table_.get(), 2}};
+    gemv.qkv = {angles_.get(), angles_.get(), positions_.get(), kHeads, kKvHeads, kDim,
+                {pool_.get(), pool_.get() + kKvHeads * kTile, kKvHeads * kTile, kTile, table_.get(), 2}};
     REQUIRE_CUDA(LaunchGemv(gemv, stream_));
   }
   void O(const Weights& w, int rows, GemvWeight type) {
