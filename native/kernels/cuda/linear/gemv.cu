@@ -106,26 +106,42 @@ __device__ __forceinline__ void Produce(const Launch& launch, uint8_t* stages, u
   }
 }
 
+// x to shared memory as it is, and each thread's part of its rows' squares.
+template <int kRows>
+__device__ __forceinline__ void CopyRows(const Gemv& p, bf16* x, int pitch, float (&squares)[kMostRows]) {
+  constexpr int kTogether = kMostRows / kRows;  // octets of a row: eight loads before the first use
+  for (int first = threadIdx.x; first < p.k / 8; first += kTogether * kComputeThreads) {
+    uint4 raw[kTogether][kRows];
+#pragma unroll
+    for (int j = 0; j < kTogether; j++) {
+      const int i = first + j * kComputeThreads;
+#pragma unroll
+      for (int row = 0; row < kRows; row++) {
+        if (i < p.k / 8 && row < p.rows) raw[j][row] = RawOctet(p.x + static_cast<int64_t>(row) * p.k + i * 8);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kTogether; j++) {
+      const int i = first + j * kComputeThreads;
+#pragma unroll
+      for (int row = 0; row < kRows; row++) {
+        if (i >= p.k / 8 || row >= p.rows) continue;
+        RawOctet(x + row * pitch + i * 8) = raw[j][row];
+        if (p.norm_weight == nullptr) continue;
+#pragma unroll
+        for (float v : Unpack(raw[j][row]).v) squares[row] += v * v;
+      }
+    }
+  }
+}
+
 // x to shared memory, normalised where asked; by the multiplying warps.
 __device__ __forceinline__ void StageX(const Launch& launch, bf16* x, float* shared) {
   const Gemv& p = launch.gemv;
   const int pitch = launch.layout.x_pitch, octets = p.k / 8;
   float squares[kMostRows] = {};
-  for (int i = threadIdx.x; i < octets; i += kComputeThreads) {
-    uint4 raw[kMostRows];  // all rows' loads before the first use
-#pragma unroll
-    for (int row = 0; row < kMostRows; row++) {
-      if (row < p.rows) raw[row] = RawOctet(p.x + static_cast<int64_t>(row) * p.k + i * 8);
-    }
-#pragma unroll
-    for (int row = 0; row < kMostRows; row++) {
-      if (row >= p.rows) break;
-      RawOctet(x + row * pitch + i * 8) = raw[row];
-      if (p.norm_weight == nullptr) continue;
-#pragma unroll
-      for (float v : Unpack(raw[row]).v) squares[row] += v * v;
-    }
-  }
+  if (p.rows == 1) CopyRows<1>(p, x, pitch, squares);
+  else CopyRows<kMostRows>(p, x, pitch, squares);
   if (p.norm_weight == nullptr) {
     NamedBarrierSync(kComputeBarrier, kComputeThreads);
     return;
