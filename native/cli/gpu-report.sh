@@ -27,4 +27,5 @@ status=0
 for t in "${tests[@]}"; do timeout 120 "$build/$t" || status=1; done
 [ "$status" = 0 ] || { echo "a kernel differs from its twin"; [ "${LONGSHORE_MEASURE_ANYWAY:-0}" = 1 ] || exit 1; }
 PYTHONUNBUFFERED=1 timeout ${LONGSHORE_REPORT_SECONDS:-480} python3 "$cuda/test/gpu_report.py" "$build/liblongshore_cuda.so" "$@" | tee "$out/report.jsonl"
+"$here/cli/gpu-linear-report.sh" || status=1
 exit "$status"

@@ -266,8 +266,7 @@ __device__ __forceinline__ void Multiply(const Launch& launch, const uint8_t* st
           if (i * kWarps + warp < steps) multiply(i);
         }
       }
-      __syncwarp();
-      if (lane == 0) BarrierArrive(&empty[stage]);
+      BarrierArrive(&empty[stage]);  // every thread for itself: racecheck cannot follow one lane's word for its warp, and it costs nothing here
       if (++stage == launch.layout.stages) stage = 0, parity ^= 1;
     }
     // C's fragment: rows lane / 4 and + 8 of the weights, columns 2 (lane % 4) and + 1, which are rows of x.
@@ -290,7 +289,7 @@ __global__ void __launch_bounds__(kThreads) GemvKernel(const __grid_constant__ L
   if (threadIdx.x == 0) {
     for (int i = 0; i < launch.layout.stages; i++) {
       BarrierInit(&full[i], kCopyWarps);
-      BarrierInit(&empty[i], kWarps);
+      BarrierInit(&empty[i], kComputeThreads);
     }
     BarrierInitFence();
   }
