@@ -9,7 +9,7 @@ mkdir -p "$build" "$out"
 flags=(-std=c++20 -O3 -lineinfo -gencode=arch=compute_90a,code=sm_90a -Xcompiler -Wall,-Wextra,-fPIC -I"$here")
 cuda=$here/kernels/cuda
 sources=("$cuda"/{linear,codec}/*.cu "$cuda"/linear/*.cc "$here"/engine/{sampler,status}.cc)
-programs=("$cuda"/{linear,codec}/test/*.cu)
+programs=("$cuda"/{linear,codec}/test/*.cu "$here"/test/cuda/{sampling,int8_blocks,random_weights}_test.cu)
 
 compile() { nvcc "${flags[@]}" -Xptxas -v -c "$1" -o "$build/$(basename "$1").o" >"$build/$(basename "$1").log" 2>&1 || { cat "$build/$(basename "$1").log"; exit 1; }; }
 pids=()
