@@ -159,18 +159,19 @@ cudaError_t Gemm::Impl::Run(const GemmProduct& p, cudaStream_t stream) {
   }
   const PlanKey key = {p.input, p.out_f32, p.add, ClassOfRows(p.m), p.n, p.k};
   auto plan = plans_.find(key);
-  if (plan == plans_.end()) {
+  // A plan made for fewer rows of its class may need more workspace than there is for these: then the class gets one that does not.
+  bool ok = plan != plans_.end() && Matmul(p, call, plan->second, p.out, stream) == CUBLAS_STATUS_SUCCESS;
+  if (!ok) {
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     cudaStreamIsCapturing(stream, &capture);
-    const bool capturing = capture != cudaStreamCaptureStatusNone;
     cublasLtMatmulAlgo_t algo;
-    if (!Choose(p, call, stream, capturing, &algo)) {
+    if (!Choose(p, call, stream, capture != cudaStreamCaptureStatusNone, &algo)) {
       Release(call);
       return cudaErrorNotSupported;
     }
-    plan = plans_.emplace(key, algo).first;
+    plans_[key] = algo;
+    ok = Ok(Matmul(p, call, algo, p.out, stream), "multiplying");
   }
-  const bool ok = Ok(Matmul(p, call, plan->second, p.out, stream), "multiplying");
   Release(call);
   return ok ? cudaSuccess : cudaErrorUnknown;
 }

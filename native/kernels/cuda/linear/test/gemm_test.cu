@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <random>
+#include <utility>
 
 #include "kernels/cuda/linear/quantize_rows.h"
 #include "kernels/cuda/test/device_array.h"
@@ -68,6 +69,27 @@ TEST(gemm_in_fp8_errs_as_its_operands_do) {
       std::printf("  m %d add %d: %.2e\n", m, add, error);
       CHECK(error < 4.5e-2);
     }
+  }
+}
+// The class's plan is chosen for its smallest product here, the one that splits k most and so needs the most workspace for each row.
+TEST(gemm_serves_the_largest_product_of_a_class_with_the_smallest_ones_plan) {
+  DeviceArray<uint8_t> workspace(Gemm::kWorkspaceBytes);
+  const std::unique_ptr<Gemm> gemm = Gemm::Open(workspace.get(), nullptr);
+  CHECK(gemm != nullptr);
+  if (gemm == nullptr) return;
+  constexpr int32_t kMost = 2048, n = 4096, k = 14336;
+  DeviceArray<bf16> x(size_t{kMost} * k), w(size_t{n} * k), out(size_t{kMost} * n);
+  x.Zero(), w.Zero();
+  for (const auto& [first, last] : {std::pair{65, 128}, {129, 256}, {257, 512}, {513, 1024}, {1025, 2048}}) {
+    for (const int32_t m : {first, last}) {
+      GemmProduct product = {};
+      product.x = x.get(), product.weight = w.get(), product.out = out.get();
+      product.m = m, product.n = n, product.k = k;
+      CHECK_EQ(gemm->Run(product, nullptr), cudaSuccess);
+    }
+    REQUIRE_CUDA(cudaDeviceSynchronize());
+    CHECK_EQ(__bfloat162float(out.Host()[size_t(last) * n - 1]), 0.f);  // written
+    out.Poison();
   }
 }
 TEST(gemm_refuses_odd_shapes_in_words) {
