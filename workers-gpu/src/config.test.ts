@@ -56,3 +56,21 @@ test('never repeats a secret in a message', () => {
 test('refuses limits that contradict each other', () => {
   assert.match(mistakes({ LONGSHORE_MAX_RUNNING: '64', LONGSHORE_MAX_BATCH_TOKENS: '32' })[0]!, /MAX_RUNNING/);
 });
+
+test('takes a decode policy by name or as JSON, and tells what one must be', () => {
+  const sketches = '{"type":"sketch_topk","min_tokens":4096,"rescore":0.01}';
+  for (const LONGSHORE_DECODE_POLICY of ['dense', 'block_topk', sketches])
+    assert.equal(parseConfig({ ...GOOD, LONGSHORE_DECODE_POLICY }).decodePolicy, LONGSHORE_DECODE_POLICY);
+  assert.equal(parseConfig(GOOD).decodePolicy, undefined);
+  for (const LONGSHORE_DECODE_POLICY of ['sparse', '{"type":"sketch_topk","blocks":1}', '{'])
+    assert.match(mistakes({ LONGSHORE_DECODE_POLICY }).join(), /LONGSHORE_DECODE_POLICY: must be dense, sketch_topk/);
+});
+
+test('leaves room to compute a block that sparse decode filled', () => {
+  const tight = { LONGSHORE_POLICY: 'dense', LONGSHORE_MAX_BATCH_TOKENS: '130', LONGSHORE_MAX_RUNNING: '16' };
+  assert.match(
+    mistakes({ ...tight, LONGSHORE_DECODE_POLICY: 'sketch_topk' }).join(),
+    /must exceed LONGSHORE_MAX_RUNNING by 128/,
+  );
+  assert.equal(parseConfig({ ...GOOD, ...tight, LONGSHORE_DECODE_POLICY: 'dense' }).maxBatchTokens, 130);
+});

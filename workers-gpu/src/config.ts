@@ -1,4 +1,4 @@
-import { BLOCK_TOKENS } from '@longshore/core';
+import { BLOCK_TOKENS, decodePolicySchema } from '@longshore/core';
 import { z } from 'zod';
 
 /** Bytes of the KV pool, and the tokens of a step: what fits a small machine. */
@@ -9,6 +9,15 @@ const WEEK_SECONDS = 7 * 24 * 3600;
 
 const whole = (minimum: number, maximum: number) => z.coerce.number().int().min(minimum).max(maximum);
 const text = z.string().min(1);
+
+/** A decode policy's type, or its JSON text. */
+const decodePolicy = text.refine((value) => {
+  try {
+    return decodePolicySchema.safeParse(value.startsWith('{') ? JSON.parse(value) : { type: value }).success;
+  } catch {
+    return false;
+  }
+}, 'must be dense, sketch_topk, block_topk, graph, or a decode policy as JSON');
 
 const environmentSchema = z.object({
   LONGSHORE_WORKER_ID: text.max(128),
@@ -34,7 +43,7 @@ const environmentSchema = z.object({
   /** Which keys attention reads: "default" (what was measured for the model; dense for others), "dense", another built-in name, or a policy file (docs/design/0017). */
   LONGSHORE_POLICY: text.default('default'),
   /** Attention of single tokens instead of the policy's own: "dense", "sketch_topk", "block_topk", "graph", or JSON of core's decodePolicySchema (docs/design/0018). */
-  LONGSHORE_DECODE_POLICY: text.optional(),
+  LONGSHORE_DECODE_POLICY: decodePolicy.optional(),
   LONGSHORE_MAX_BATCH_TOKENS: whole(16, 65536).default(512),
   LONGSHORE_MAX_RUNNING: whole(1, 1024).default(16),
   LONGSHORE_MAX_WAITING: whole(0, 65536).default(64),
@@ -138,9 +147,11 @@ export function parseConfig(environment: Readonly<Record<string, string | undefi
     throw new ConfigError(['LONGSHORE_MAX_RUNNING: must not exceed LONGSHORE_MAX_BATCH_TOKENS']);
   }
   const room = env.LONGSHORE_MAX_BATCH_TOKENS - env.LONGSHORE_MAX_RUNNING;
-  if (env.LONGSHORE_POLICY !== 'dense' && room < BLOCK_TOKENS) {
+  // What sparse decode wrote into a block is computed again as one step before the block is published.
+  const dense = env.LONGSHORE_POLICY === 'dense' && (env.LONGSHORE_DECODE_POLICY ?? 'dense') === 'dense';
+  if (!dense && room < BLOCK_TOKENS) {
     throw new ConfigError([
-      `LONGSHORE_MAX_BATCH_TOKENS: must exceed LONGSHORE_MAX_RUNNING by ${BLOCK_TOKENS} under a sparse policy; or set LONGSHORE_POLICY=dense`,
+      `LONGSHORE_MAX_BATCH_TOKENS: must exceed LONGSHORE_MAX_RUNNING by ${BLOCK_TOKENS} under a sparse policy; or set LONGSHORE_POLICY=dense and no LONGSHORE_DECODE_POLICY`,
     ]);
   }
   return Object.freeze({
