@@ -3,7 +3,7 @@
 // only maxima, the second sums exponentials down the columns. The second starts with the tile the first ended with, still in registers.
 // The warpgroups drift apart by up to two tiles, and two thread blocks share a multiprocessor, so that products of one run under the
 // exponentials of another.
-#include "kernels/cuda/block_energy.h"
+#include "kernels/cuda/hopper_kernels.h"
 
 #include <cstddef>
 
@@ -25,11 +25,12 @@ constexpr int kWarpgroupBarrier = 1;  // + warpgroup
 constexpr int kHandedBarrier = 3;     // + buffer: filled by the second warpgroup
 constexpr int kTakenBarrier = 5;      // + buffer: read by the first
 constexpr int kAllBarrier = 7;
-constexpr int kMaxQueryBlock = 8191;
 
+// kChannels: head_dim padded to whole panels.
+template <int kChannels>
 struct SharedMemory {
-  alignas(1024) bf16 q[kTileElements];
-  alignas(1024) bf16 means[kStages][kTileElements];
+  alignas(1024) bf16 q[TileElements(kChannels)];
+  alignas(1024) bf16 means[kStages][TileElements(kChannels)];
   float columns[2][kWarps][kBlockTokens];  // [buffer][warp][block of the tile]
   float warp_value[kWarps];
   int warp_count[kWarps];
@@ -40,18 +41,19 @@ struct SharedMemory {
 };
 
 // Feeds tiles 0 .. n-1 and then n-2 .. 0 of a sequence's means through the ring; one thread.
+template <int kChannels>
 struct MeanFeed {
   const bf16* means;
   int tiles;
   int next = 0;
   RingPosition<kStages> ring;
 
-  __device__ __forceinline__ void Load(SharedMemory& shared) {
+  __device__ __forceinline__ void Load(SharedMemory<kChannels>& shared) {
     if (next == 2 * tiles - 1) return;
     const int64_t t = next < tiles ? next : 2 * tiles - 2 - next;
     BarrierWait(&shared.empty[ring.stage], ring.parity ^ 1);
-    BarrierArriveExpect(&shared.full[ring.stage], kTileBytes);
-    BulkCopy(shared.means[ring.stage], means + t * kTileElements, kTileBytes, &shared.full[ring.stage]);
+    BarrierArriveExpect(&shared.full[ring.stage], TileBytes(kChannels));
+    BulkCopy(shared.means[ring.stage], means + t * TileElements(kChannels), TileBytes(kChannels), &shared.full[ring.stage]);
     ring.Advance();
     next++;
   }
@@ -69,8 +71,10 @@ __device__ __forceinline__ void ExchangeAndAdd(float (&values)[32]) {
   }
 }
 
-__device__ __forceinline__ void Score(const BlockEnergy& params, const CUtensorMap* q_map, SharedMemory& shared, const PrefillTile& tile,
+template <int kChannels>
+__device__ __forceinline__ void Score(const BlockEnergy& params, const CUtensorMap* q_map, SharedMemory<kChannels>& shared, const PrefillTile& tile,
                                       int head) {
+  constexpr int kTileBytes = TileBytes(kChannels);
   const int lane = threadIdx.x & 31, c = lane & 3, thread = threadIdx.x & 127;
   const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x >> 5), 0), warpgroup = warp >> 2;
   const int last_tile = __shfl_sync(0xffffffff, tile.query_block / kBlockTokens, 0);
@@ -81,12 +85,13 @@ __device__ __forceinline__ void Score(const BlockEnergy& params, const CUtensorM
   float s[64];
 
   const int kv_head = head / (params.heads / params.kv_heads);
-  MeanFeed feed = {params.means.means + (static_cast<int64_t>(tile.sequence) * params.kv_heads + kv_head) * params.means.tiles * kTileElements,
+  MeanFeed<kChannels> feed = {params.means.means + (static_cast<int64_t>(tile.sequence) * params.kv_heads + kv_head) * params.means.tiles * TileElements(kChannels),
                    last_tile + 1};
   if (threadIdx.x == 0) {
     BarrierArriveExpect(&shared.q_full, kTileBytes);
-    TensorCopy(shared.q, q_map, 0, head, tile.row, &shared.q_full);
-    TensorCopy(shared.q + kTileElements / 2, q_map, 64, head, tile.row, &shared.q_full);
+#pragma unroll
+    for (int channel = 0; channel < kChannels; channel += kPanelChannels)
+      TensorCopy(shared.q + channel * kBlockTokens, q_map, channel, head, tile.row, &shared.q_full);
     for (int i = 0; i < kStages; i++) feed.Load(shared);
   }
 
@@ -95,7 +100,7 @@ __device__ __forceinline__ void Score(const BlockEnergy& params, const CUtensorM
     const uint64_t keys = keys_base + ring.stage * (kTileBytes >> 4);
     WgmmaFence();
 #pragma unroll
-    for (int k = 0; k < 8; k++) WgmmaShared(s, queries + InnerStep(k), keys + InnerStep(k), k > 0);
+    for (int k = 0; k < kChannels / 16; k++) WgmmaShared(s, queries + InnerStep(k), keys + InnerStep(k), k > 0);
     WgmmaCommit();
     WgmmaWait<0>();
     if (lane == 0) BarrierArrive(&shared.empty[ring.stage]);
@@ -192,11 +197,12 @@ __device__ __forceinline__ void Score(const BlockEnergy& params, const CUtensorM
   }
 }
 
+template <int kChannels>
 __global__ void __launch_bounds__(kThreads, 2)
     BlockEnergyKernel(const __grid_constant__ BlockEnergy params, const __grid_constant__ CUtensorMap q_map) {
   extern __shared__ __align__(1024) uint8_t raw[];
   if (SharedAddress(raw) % 1024 != 0) __trap();  // a kernel without static shared memory gets it aligned; slack would cost a thread block
-  SharedMemory& shared = *reinterpret_cast<SharedMemory*>(raw);
+  auto& shared = *reinterpret_cast<SharedMemory<kChannels>*>(raw);
   const int head = blockIdx.x % params.heads;
   const PrefillTile tile = params.tiles[blockIdx.x / params.heads];
   if (threadIdx.x == 0) {
@@ -211,24 +217,23 @@ __global__ void __launch_bounds__(kThreads, 2)
   Score(params, &q_map, shared, tile, head);
 }
 
-}  // namespace
-
-cudaError_t LaunchBlockEnergy(const BlockEnergy& params, cudaStream_t stream) {
-  if (params.heads <= 0 || params.kv_heads <= 0 || params.heads % params.kv_heads != 0 || params.rows <= 0 || params.tile_count < 0 ||
-      static_cast<int64_t>(params.tile_count) * params.heads > INT32_MAX || params.max_query_block < 0 ||
-      params.max_query_block > kMaxQueryBlock || params.mask_words <= params.max_query_block / 32 || params.window < 1 ||
-      params.means.tiles <= params.max_query_block / kBlockTokens)
-    return cudaErrorInvalidValue;
-  if (params.tile_count == 0) return cudaSuccess;
+template <int kChannels>
+cudaError_t Launch(const BlockEnergy& params, cudaStream_t stream) {
   CUtensorMap q_map;
-  cudaError_t error = MakeQueryMap(&q_map, params.q, params.rows, params.heads);
+  cudaError_t error = MakeQueryMap(&q_map, params.q, params.rows, params.heads, params.head_dim);
   if (error != cudaSuccess) return error;
   const int energies = (params.max_query_block / kBlockTokens + 1) * kBlockTokens;
-  const int shared_bytes = static_cast<int>(offsetof(SharedMemory, energy) + energies * sizeof(__half));
-  error = cudaFuncSetAttribute(BlockEnergyKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+  const int shared_bytes = static_cast<int>(offsetof(SharedMemory<kChannels>, energy) + energies * sizeof(__half));
+  error = cudaFuncSetAttribute(BlockEnergyKernel<kChannels>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
   if (error != cudaSuccess) return error;
-  BlockEnergyKernel<<<params.tile_count * params.heads, kThreads, shared_bytes, stream>>>(params, q_map);
+  BlockEnergyKernel<kChannels><<<params.tile_count * params.heads, kThreads, shared_bytes, stream>>>(params, q_map);
   return cudaGetLastError();
+}
+
+}  // namespace
+
+cudaError_t HopperBlockEnergy(const BlockEnergy& params, cudaStream_t stream) {
+  return PaddedHeadDim(params.head_dim) == 64 ? Launch<64>(params, stream) : Launch<128>(params, stream);
 }
 
 }  // namespace longshore::cuda

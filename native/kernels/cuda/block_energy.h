@@ -12,10 +12,11 @@ namespace longshore::cuda {
 // it is one of the first `sink` blocks, or of the last `window` up to the tile's own. Every tile is decided from keys at or
 // before its own block, so the choice is prefix-pure.
 struct BlockEnergy {
-  const bf16* q;             // [rows][heads][128]
+  const bf16* q;             // [rows][heads][head_dim]
   int64_t rows;
   int32_t heads;
   int32_t kv_heads;
+  int32_t head_dim;          // as PrefillAttention
   BlockMeans means;
   const PrefillTile* tiles;  // device, [tile_count]; no query_block may exceed max_query_block
   int32_t tile_count;
@@ -27,6 +28,7 @@ struct BlockEnergy {
   uint32_t* mask;            // device, [heads][tile_count][mask_words]; words past the tile's own block are not written
   int32_t* mask_count;       // device, [heads][tile_count]
   int32_t mask_words;        // > max_query_block / 32
+  bool plain = false;        // take the plain kernel everywhere
 };
 
 // Errors: as LaunchPrefillAttention.

@@ -2,9 +2,10 @@
 // through a ring of 64 KB stages, eight compute, each on its own 16 of a block's 128 tokens with its own online softmax; they
 // merge once per split. A second kernel, started early, merges the splits: a fence and a counter in the first one would stall
 // the computing warps once per split. The query heads of a kv head are the rows of 16 x 8 x 16 tensor-core products, of which half are empty: the arithmetic still takes a tenth of the copies' time.
-#include "kernels/cuda/decode_attention.h"
+#include "kernels/cuda/hopper_kernels.h"
 
 #include "kernels/cuda/bulk_copy.cuh"
+#include "kernels/cuda/decode_splits.h"
 #include "kernels/cuda/online_softmax.cuh"
 
 namespace longshore::cuda {
@@ -13,32 +14,16 @@ namespace {
 constexpr int kStages = 3;
 constexpr int kComputeWarps = 8;
 constexpr int kThreads = 32 * (kComputeWarps + 1);
-constexpr int kMaxGroup = 8;            // query heads of a kv head
-constexpr int kMaxSplitBlocks = 16;
-constexpr int kTargetItems = 128;        // splits x kv heads of one sequence: about one per multiprocessor
-constexpr int kMaxSplits = 1024;
+constexpr int kMaxServed = 128;          // channels
 constexpr int kComputeBarrier = 1;
 constexpr int kMergeThreads = 256;
 constexpr int kMergeShares = kMergeThreads / 32;  // warps that share the splits of a head
 
-__host__ __device__ constexpr int TargetSplits(int kv_heads) { return kv_heads < kTargetItems ? kTargetItems / kv_heads : 1; }
-__host__ __device__ constexpr int SplitBlocks(int blocks, int kv_heads) {
-  const int wanted = (blocks + TargetSplits(kv_heads) - 1) / TargetSplits(kv_heads);
-  return wanted < 1 ? 1 : wanted > kMaxSplitBlocks ? kMaxSplitBlocks : wanted;
-}
-__host__ __device__ constexpr int Splits(int blocks, int kv_heads) {
-  return (blocks + SplitBlocks(blocks, kv_heads) - 1) / SplitBlocks(blocks, kv_heads);
-}
-// A longer sequence may have fewer splits than a shorter one, so room is sized by the larger of the target and the longest's.
-__host__ __device__ constexpr int MaxSplits(int max_length, int kv_heads) {
-  const int blocks = (max_length + kBlockTokens - 1) / kBlockTokens, splits = Splits(blocks, kv_heads);
-  const int bound = blocks < TargetSplits(kv_heads) ? blocks : TargetSplits(kv_heads);
-  return splits > bound ? splits : bound;
-}
-
+// kChannels: head_dim padded to whole panels.
+template <int kChannels>
 struct SharedMemory {
-  alignas(1024) bf16 kv[kStages][2][kTileElements];
-  float merge[kComputeWarps][kMaxGroup][kHeadDim];
+  alignas(1024) bf16 kv[kStages][2][TileElements(kChannels)];
+  float merge[kComputeWarps][kMaxGroup][kChannels];
   float reference[kComputeWarps][kMaxGroup], sum[kComputeWarps][kMaxGroup];
   uint64_t full[kStages], empty[kStages];
 };
@@ -62,7 +47,9 @@ __device__ __forceinline__ bool FindSplit(const DecodeAttention& params, int max
   return at.split < at.splits;
 }
 
-__device__ __forceinline__ void Produce(const DecodeAttention& params, SharedMemory& shared, int items, int max_splits) {
+template <int kChannels>
+__device__ __forceinline__ void Produce(const DecodeAttention& params, SharedMemory<kChannels>& shared, int items, int max_splits) {
+  constexpr int kTileBytes = TileBytes(kChannels);
   const int lane = threadIdx.x & 31;
   RingPosition<kStages> ring;
   for (int item = blockIdx.x; item < items; item += gridDim.x) {
@@ -103,12 +90,13 @@ __device__ __forceinline__ void Multiply(float (&d)[4], uint32_t a0, uint32_t a2
       : "r"(a0), "r"(0), "r"(a2), "r"(0), "r"(b0), "r"(b1));
 }
 
-// [sequences][heads][max_splits] (reference in base-2 exponents, sum), after the weighted values of the same shape x 128.
+// [sequences][heads][max_splits] (reference in base-2 exponents, sum), after the weighted values of the same shape x head_dim.
 __device__ __forceinline__ float2* Statistics(const DecodeAttention& params, int max_splits) {
-  return reinterpret_cast<float2*>(params.partial + static_cast<int64_t>(params.sequences) * params.heads * max_splits * kHeadDim);
+  return reinterpret_cast<float2*>(params.partial + static_cast<int64_t>(params.sequences) * params.heads * max_splits * params.head_dim);
 }
 
-__device__ __forceinline__ void Compute(const DecodeAttention& params, SharedMemory& shared, int items, int max_splits) {
+template <int kChannels>
+__device__ __forceinline__ void Compute(const DecodeAttention& params, SharedMemory<kChannels>& shared, int items, int max_splits) {
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, c = lane & 3;
   const int group = params.heads / params.kv_heads;
   const float log2_scale = params.scale * 1.4426950408889634f;
@@ -117,16 +105,17 @@ __device__ __forceinline__ void Compute(const DecodeAttention& params, SharedMem
     Split at;
     if (!FindSplit(params, max_splits, item, at)) continue;
     const int64_t first_head = static_cast<int64_t>(at.sequence) * params.heads + at.kv_head * group;
-    uint32_t q[8][2] = {};
+    uint32_t q[kChannels / 16][2] = {};
     if (g < group) {
-      const uint32_t* row = reinterpret_cast<const uint32_t*>(params.q + (first_head + g) * kHeadDim);
+      const uint32_t* row = reinterpret_cast<const uint32_t*>(params.q + (first_head + g) * params.head_dim);
 #pragma unroll
-      for (int k = 0; k < 8; k++) {
+      for (int k = 0; k < kChannels / 16; k++) {
+        if (16 * k >= params.head_dim) break;
         q[k][0] = row[8 * k + c];
         q[k][1] = row[8 * k + 4 + c];
       }
     }
-    float o[16][4] = {};
+    float o[kChannels / 8][4] = {};
     float reference = -INFINITY, sum = 0;
     for (int block = at.first_block; block < at.last_block; block++) {
       BarrierWait(&shared.full[ring.stage], ring.parity);
@@ -136,7 +125,7 @@ __device__ __forceinline__ void Compute(const DecodeAttention& params, SharedMem
       // Matrices of one load: tokens 0-7 and 8-15 of the warp's, channels +0 and +8.
       const int key_row = 16 * warp + (lane & 7) + (lane & 16 ? 8 : 0), key_channel = lane & 8;
 #pragma unroll
-      for (int k = 0; k < 8; k++) {
+      for (int k = 0; k < kChannels / 16; k++) {
         uint32_t b[4];
         LoadMatrices(b, keys + TileOffset(key_row, 16 * k + key_channel));
         Multiply(s[0], q[k][0], q[k][1], b[0], b[1]);
@@ -157,13 +146,13 @@ __device__ __forceinline__ void Compute(const DecodeAttention& params, SharedMem
       sum = sum * factor + ((w[0] + w[1]) + (w[2] + w[3]));
       const uint32_t p0 = PackBf16(w[0], w[1]), p2 = PackBf16(w[2], w[3]);
 #pragma unroll
-      for (int j = 0; j < 16; j++) {
+      for (int j = 0; j < kChannels / 8; j++) {
         o[j][0] *= factor;
         o[j][1] *= factor;
       }
       const int value_row = 16 * warp + (lane & 15), value_channel = lane & 16 ? 8 : 0;
 #pragma unroll
-      for (int j = 0; j < 8; j++) {
+      for (int j = 0; j < kChannels / 16; j++) {
         uint32_t b[4];
         LoadMatricesTransposed(b, values + TileOffset(value_row, 16 * j + value_channel));
         Multiply(o[2 * j], p0, p2, b[0], b[1]);
@@ -180,11 +169,12 @@ __device__ __forceinline__ void Compute(const DecodeAttention& params, SharedMem
       shared.sum[warp][g] = sum;
     }
 #pragma unroll
-    for (int j = 0; j < 16; j++) *reinterpret_cast<float2*>(&shared.merge[warp][g][8 * j + 2 * c]) = make_float2(o[j][0], o[j][1]);
+    for (int j = 0; j < kChannels / 8; j++) *reinterpret_cast<float2*>(&shared.merge[warp][g][8 * j + 2 * c]) = make_float2(o[j][0], o[j][1]);
     NamedBarrierSync(kComputeBarrier, 32 * kComputeWarps);
-    // Two threads per channel: heads of one parity each.
-    const int channel = threadIdx.x & 127;
-    for (int head = threadIdx.x >> 7; head < group; head += 2) {
+    // Several threads per channel: each takes every so many heads.
+    const int channel = threadIdx.x % kChannels;
+    for (int head = threadIdx.x / kChannels; head < group; head += 32 * kComputeWarps / kChannels) {
+      if (channel >= params.head_dim) break;
       float peak = -INFINITY, total = 0, value = 0;
 #pragma unroll
       for (int i = 0; i < kComputeWarps; i++) peak = fmaxf(peak, shared.reference[i][head]);
@@ -195,20 +185,21 @@ __device__ __forceinline__ void Compute(const DecodeAttention& params, SharedMem
         value += weight * shared.merge[i][head][channel];
       }
       if (at.splits == 1) {
-        params.out[(first_head + head) * kHeadDim + channel] = __float2bfloat16(value / total);
+        params.out[(first_head + head) * params.head_dim + channel] = __float2bfloat16(value / total);
         continue;
       }
       const int64_t row = (first_head + head) * max_splits + at.split;
-      params.partial[row * kHeadDim + channel] = value;
+      params.partial[row * params.head_dim + channel] = value;
       if (channel == 0) Statistics(params, max_splits)[row] = make_float2(peak * log2_scale, total);
     }
     NamedBarrierSync(kComputeBarrier, 32 * kComputeWarps);  // before the next item writes the merge area
   }
 }
 
+template <int kChannels>
 __global__ void __launch_bounds__(kThreads, 1) DecodeAttentionKernel(const DecodeAttention params, int items, int max_splits) {
   extern __shared__ uint8_t raw[];
-  SharedMemory& shared = *reinterpret_cast<SharedMemory*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~uintptr_t{1023});
+  auto& shared = *reinterpret_cast<SharedMemory<kChannels>*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~uintptr_t{1023});
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; i++) {
       BarrierInit(&shared.full[i], 1);
@@ -225,7 +216,7 @@ __global__ void __launch_bounds__(kThreads, 1) DecodeAttentionKernel(const Decod
 // One thread block per (sequence, head): the splits' weighted values -> out, in the order of the splits.
 __global__ void __launch_bounds__(kMergeThreads) MergeSplitsKernel(const DecodeAttention params, int max_splits) {
   __shared__ float weight[kMaxSplits];
-  __shared__ float merge[kMergeShares][kHeadDim];
+  __shared__ float merge[kMergeShares][kMaxServed];
   __shared__ float warp_value[kMergeThreads / 32];
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   const int64_t head = blockIdx.x;  // of all sequences
@@ -249,11 +240,13 @@ __global__ void __launch_bounds__(kMergeThreads) MergeSplitsKernel(const DecodeA
   if (lane == 0) warp_value[warp] = total;
   __syncthreads();
 
-  const float4* rows = reinterpret_cast<const float4*>(params.partial + head * max_splits * kHeadDim) + lane;
+  const int chunks = params.head_dim / 4;
+  const float4* rows = reinterpret_cast<const float4*>(params.partial + head * max_splits * params.head_dim) + lane;
   float4 value = {0, 0, 0, 0};
 #pragma unroll 8
   for (int i = warp; i < splits; i += kMergeShares) {
-    const float4 row = __ldcg(rows + i * (kHeadDim / 4));
+    if (lane >= chunks) break;
+    const float4 row = __ldcg(rows + i * chunks);
     value.x += weight[i] * row.x;
     value.y += weight[i] * row.y;
     value.z += weight[i] * row.z;
@@ -261,7 +254,7 @@ __global__ void __launch_bounds__(kMergeThreads) MergeSplitsKernel(const DecodeA
   }
   *reinterpret_cast<float4*>(&merge[warp][4 * lane]) = value;
   __syncthreads();
-  if (threadIdx.x < kHeadDim) {
+  if (threadIdx.x < params.head_dim) {
     float sum = 0;
     total = 0;
 #pragma unroll
@@ -269,32 +262,22 @@ __global__ void __launch_bounds__(kMergeThreads) MergeSplitsKernel(const DecodeA
       sum += merge[i][threadIdx.x];
       total += warp_value[i];
     }
-    params.out[head * kHeadDim + threadIdx.x] = __float2bfloat16(sum / total);
+    params.out[head * params.head_dim + threadIdx.x] = __float2bfloat16(sum / total);
   }
 }
 
-}  // namespace
-
-int64_t DecodePartialFloats(int32_t sequences, int32_t heads, int32_t kv_heads, int32_t max_length) {
-  return static_cast<int64_t>(sequences) * heads * MaxSplits(max_length, kv_heads) * (kHeadDim + 2);
-}
-
-cudaError_t LaunchDecodeAttention(const DecodeAttention& params, cudaStream_t stream) {
-  if (params.heads <= 0 || params.kv_heads <= 0 || params.heads % params.kv_heads != 0 || params.heads / params.kv_heads > kMaxGroup ||
-      params.sequences < 0 || params.max_length < 1)
-    return cudaErrorInvalidValue;
+template <int kChannels>
+cudaError_t Launch(const DecodeAttention& params, cudaStream_t stream) {
   const int max_splits = MaxSplits(params.max_length, params.kv_heads);
   const int64_t items = static_cast<int64_t>(params.sequences) * params.kv_heads * max_splits;
-  if (items > INT32_MAX / 2 || max_splits > kMaxSplits) return cudaErrorInvalidValue;
-  if (items == 0) return cudaSuccess;
-  constexpr int kSharedBytes = sizeof(SharedMemory) + 1024;
-  cudaError_t error = cudaFuncSetAttribute(DecodeAttentionKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+  constexpr int kSharedBytes = sizeof(SharedMemory<kChannels>) + 1024;
+  cudaError_t error = cudaFuncSetAttribute(DecodeAttentionKernel<kChannels>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   if (error != cudaSuccess) return error;
   int device = 0, processors = 0;
   if ((error = cudaGetDevice(&device)) != cudaSuccess) return error;
   if ((error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device)) != cudaSuccess) return error;
   const int grid = static_cast<int>(items < processors ? items : processors);
-  DecodeAttentionKernel<<<grid, kThreads, kSharedBytes, stream>>>(params, static_cast<int>(items), max_splits);
+  DecodeAttentionKernel<kChannels><<<grid, kThreads, kSharedBytes, stream>>>(params, static_cast<int>(items), max_splits);
   if ((error = cudaGetLastError()) != cudaSuccess) return error;
   if (max_splits == 1) return cudaSuccess;
   cudaLaunchAttribute early = {};
@@ -307,6 +290,12 @@ cudaError_t LaunchDecodeAttention(const DecodeAttention& params, cudaStream_t st
   config.attrs = &early;
   config.numAttrs = 1;
   return cudaLaunchKernelEx(&config, MergeSplitsKernel, params, max_splits);
+}
+
+}  // namespace
+
+cudaError_t HopperDecodeAttention(const DecodeAttention& params, cudaStream_t stream) {
+  return PaddedHeadDim(params.head_dim) == 64 ? Launch<64>(params, stream) : Launch<128>(params, stream);
 }
 
 }  // namespace longshore::cuda

@@ -4,7 +4,7 @@
 // queries and first keys arrive while the last one is finished. The two computing warpgroups take turns at the tensor cores
 // (named barriers), one's softmax under the other's products; within a warpgroup the next block's scores are issued
 // before the last block's values are added. The scheme is FlashAttention-3's (arXiv 2407.08608).
-#include "kernels/cuda/prefill_attention.h"
+#include "kernels/cuda/hopper_kernels.h"
 
 #include "kernels/cuda/block_cursor.cuh"
 #include "kernels/cuda/bulk_copy.cuh"
@@ -33,17 +33,20 @@ struct TileOrder {
   int32_t index;   // head * tile_count + tile
 };
 
+// kChannels: head_dim padded to whole panels.
+template <int kChannels>
 struct SharedMemory {
-  alignas(1024) bf16 q[2][kTileElements];
-  alignas(1024) bf16 kv[kStages][kTileElements];
+  alignas(1024) bf16 q[2][TileElements(kChannels)];
+  alignas(1024) bf16 kv[kStages][TileElements(kChannels)];
   uint64_t q_full[2], q_empty[2];
   uint64_t full[kStages], empty[kStages];
   TileOrder order[2];
   int32_t block[kStages];  // of the keys in a stage
 };
 
-template <typename Cursor>
-__device__ __forceinline__ void Produce(const PrefillAttention& params, const CUtensorMap* q_map, SharedMemory& shared) {
+template <typename Cursor, int kChannels>
+__device__ __forceinline__ void Produce(const PrefillAttention& params, const CUtensorMap* q_map, SharedMemory<kChannels>& shared) {
+  constexpr int kTileBytes = TileBytes(kChannels);
   const bool leader = (threadIdx.x & 31) == 0;
   const int group = params.heads / params.kv_heads;
   const int section_heads = params.section_kv_heads * group;
@@ -80,8 +83,9 @@ __device__ __forceinline__ void Produce(const PrefillAttention& params, const CU
       BarrierWait(&shared.q_empty[slot.stage], slot.parity ^ 1);
       shared.order[slot.stage] = {tile.row, tile.first, tile.last, head, blocks, tile.query_block, static_cast<int32_t>(index)};
       BarrierArriveExpect(&shared.q_full[slot.stage], kTileBytes);
-      TensorCopy(shared.q[slot.stage], q_map, 0, head, tile.row, &shared.q_full[slot.stage]);
-      TensorCopy(shared.q[slot.stage] + kTileElements / 2, q_map, 64, head, tile.row, &shared.q_full[slot.stage]);
+#pragma unroll
+      for (int c = 0; c < kChannels; c += kPanelChannels)
+        TensorCopy(shared.q[slot.stage] + c * kBlockTokens, q_map, c, head, tile.row, &shared.q_full[slot.stage]);
     }
     slot.Advance();
 
@@ -112,7 +116,8 @@ __device__ __forceinline__ void Produce(const PrefillAttention& params, const CU
 }
 
 // Weighted values of a tile's rows -> bf16 rows of out, through the tile's own query slot so that stores are 16 bytes and whole rows.
-__device__ __forceinline__ void StoreRows(const PrefillAttention& params, const TileOrder& order, bf16* slot, const float (&o)[64],
+template <int kChannels>
+__device__ __forceinline__ void StoreRows(const PrefillAttention& params, const TileOrder& order, bf16* slot, const float (&o)[kChannels / 2],
                                           const float (&sum)[2], int warpgroup, int warp) {
   const int lane = threadIdx.x & 31;
   const int base = 64 * warpgroup + 16 * warp;
@@ -121,20 +126,21 @@ __device__ __forceinline__ void StoreRows(const PrefillAttention& params, const 
     const float inverse = 1.0f / sum[h];
     const int row = base + 8 * h + (lane >> 2);
 #pragma unroll
-    for (int j = 0; j < 16; j++) {
+    for (int j = 0; j < kChannels / 8; j++) {
       const uint32_t pair = PackBf16(o[4 * j + 2 * h] * inverse, o[4 * j + 2 * h + 1] * inverse);
       *reinterpret_cast<uint32_t*>(slot + TileOffset(row, 8 * j + 2 * (lane & 3))) = pair;
     }
   }
   __syncwarp();
-  const int channel = 8 * (lane & 15);
+  constexpr int kChunks = kChannels / 8, kRows = 32 / kChunks;  // 16-byte chunks of a row, rows that a warp stores at a time
+  const int channel = 8 * (lane % kChunks);
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
-    const int row = base + 2 * i + (lane >> 4);
+  for (int i = 0; i < 16 / kRows; i++) {
+    const int row = base + kRows * i + lane / kChunks;
     const uint4 chunk = *reinterpret_cast<const uint4*>(slot + TileOffset(row, channel));
-    if (row >= order.first && row < order.last) {
+    if (row >= order.first && row < order.last && channel < params.head_dim) {
       const int64_t out_row = static_cast<int64_t>(order.row + row) * params.heads + order.head;
-      *reinterpret_cast<uint4*>(params.out + out_row * kHeadDim + channel) = chunk;
+      *reinterpret_cast<uint4*>(params.out + out_row * params.head_dim + channel) = chunk;
     }
   }
 }
@@ -155,8 +161,9 @@ __device__ __forceinline__ bool AnyOfWarpgroup(int barrier, bool mine) {
   return any != 0;
 }
 
-template <bool kSecondLook>
-__device__ __forceinline__ void Compute(const PrefillAttention& params, SharedMemory& shared, int warpgroup) {
+template <bool kSecondLook, int kChannels>
+__device__ __forceinline__ void Compute(const PrefillAttention& params, SharedMemory<kChannels>& shared, int warpgroup) {
+  constexpr int kTileBytes = TileBytes(kChannels), kAccumulators = kChannels / 2;
   const int lane = threadIdx.x & 31;
   const int warp = (threadIdx.x >> 5) & 3;
   const float c = params.scale * 1.4426950408889634f;
@@ -171,10 +178,10 @@ __device__ __forceinline__ void Compute(const PrefillAttention& params, SharedMe
   const auto scores = [&](float (&s)[64], uint64_t queries, int stage) {
     const uint64_t keys = kv_keys + stage * (kTileBytes >> 4);
 #pragma unroll
-    for (int k = 0; k < 8; k++) WgmmaShared(s, queries + InnerStep(k), keys + InnerStep(k), k > 0);
+    for (int k = 0; k < kChannels / 16; k++) WgmmaShared(s, queries + InnerStep(k), keys + InnerStep(k), k > 0);
     WgmmaCommit();
   };
-  const auto add_values = [&](float (&o)[64], const uint32_t (&p)[32], int stage) {
+  const auto add_values = [&](float (&o)[kAccumulators], const uint32_t (&p)[32], int stage) {
     const uint64_t values = kv_values + stage * (kTileBytes >> 4);
     WgmmaFence();
 #pragma unroll
@@ -192,13 +199,13 @@ __device__ __forceinline__ void Compute(const PrefillAttention& params, SharedMe
     bf16* q = shared.q[slot.stage];
     const uint64_t queries = InnerMajorDescriptor(q + 64 * 64 * warpgroup);
 
-    float s[64], o[64], factor[2], mass[2];
+    float s[64], o[kAccumulators], factor[2], mass[2];
     uint32_t p[32];
     SoftmaxRows rows;
     bool read = true;
     int reads = 1;
 #pragma unroll
-    for (int i = 0; i < 64; i++) o[i] = 0;
+    for (int i = 0; i < kAccumulators; i++) o[i] = 0;
 
     BarrierWait(&shared.full[ring.stage], ring.parity);
     WgmmaFence();
@@ -263,7 +270,7 @@ __device__ __forceinline__ void Compute(const PrefillAttention& params, SharedMe
       PackWeights(s, p);
       if (rescale) {
 #pragma unroll
-        for (int j = 0; j < 64; j++) o[j] *= factor[(j >> 1) & 1];
+        for (int j = 0; j < kAccumulators; j++) o[j] *= factor[(j >> 1) & 1];
       }
     }
     if (!kSecondLook || read) add_values(o, p, ring.stage);
@@ -276,7 +283,7 @@ __device__ __forceinline__ void Compute(const PrefillAttention& params, SharedMe
       rows.sum[0] = QuadSum(rows.sum[0]);
       rows.sum[1] = QuadSum(rows.sum[1]);
     }
-    StoreRows(params, order, q, o, rows.sum, warpgroup, warp);
+    StoreRows<kChannels>(params, order, q, o, rows.sum, warpgroup, warp);
     if (kSecondLook && params.read_count && warp == 0 && lane == 0) params.read_count[2 * static_cast<int64_t>(order.index) + warpgroup] = reads;
     ProxyFence();
     __syncwarp();
@@ -285,11 +292,11 @@ __device__ __forceinline__ void Compute(const PrefillAttention& params, SharedMe
   }
 }
 
-template <typename Cursor, bool kSecondLook>
+template <typename Cursor, bool kSecondLook, int kChannels>
 __global__ void __launch_bounds__(kThreads, 1)
     PrefillAttentionKernel(const __grid_constant__ PrefillAttention params, const __grid_constant__ CUtensorMap q_map) {
   extern __shared__ uint8_t raw[];
-  SharedMemory& shared = *reinterpret_cast<SharedMemory*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~uintptr_t{1023});
+  auto& shared = *reinterpret_cast<SharedMemory<kChannels>*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~uintptr_t{1023});
   if (threadIdx.x == 0) {
     PrefetchTensorMap(&q_map);
     for (int i = 0; i < 2; i++) {
@@ -306,17 +313,17 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int warpgroup = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x / 128), 0);
   if (warpgroup == 0) {
     LowerRegisters<kProducerRegisters>();
-    if (threadIdx.x < 32) Produce<Cursor>(params, &q_map, shared);
+    if (threadIdx.x < 32) Produce<Cursor, kChannels>(params, &q_map, shared);
   } else {
     RaiseRegisters<kComputeRegisters>();
-    Compute<kSecondLook>(params, shared, warpgroup - 1);
+    Compute<kSecondLook, kChannels>(params, shared, warpgroup - 1);
   }
 }
 
-template <typename Cursor, bool kSecondLook>
+template <int kChannels, typename Cursor, bool kSecondLook>
 cudaError_t Launch(const PrefillAttention& params, const CUtensorMap& q_map, cudaStream_t stream) {
-  constexpr int kSharedBytes = sizeof(SharedMemory) + 1024;
-  const auto kernel = PrefillAttentionKernel<Cursor, kSecondLook>;
+  constexpr int kSharedBytes = sizeof(SharedMemory<kChannels>) + 1024;
+  const auto kernel = PrefillAttentionKernel<Cursor, kSecondLook, kChannels>;
   cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
   if (error != cudaSuccess) return error;
   int device = 0, processors = 0;
@@ -328,20 +335,19 @@ cudaError_t Launch(const PrefillAttention& params, const CUtensorMap& q_map, cud
   return cudaGetLastError();
 }
 
+template <int kChannels>
+cudaError_t LaunchChannels(const PrefillAttention& params, const CUtensorMap& q_map, cudaStream_t stream) {
+  if (params.mask && params.tau > 0) return Launch<kChannels, MaskCursor, true>(params, q_map, stream);
+  return params.mask ? Launch<kChannels, MaskCursor, false>(params, q_map, stream) : Launch<kChannels, DenseCursor, false>(params, q_map, stream);
+}
+
 }  // namespace
 
-cudaError_t LaunchPrefillAttention(const PrefillAttention& params, cudaStream_t stream) {
-  if (params.heads <= 0 || params.kv_heads <= 0 || params.heads % params.kv_heads != 0 || params.section_kv_heads <= 0 ||
-      params.kv_heads % params.section_kv_heads != 0 || params.rows <= 0 || params.tile_count < 0 ||
-      static_cast<int64_t>(params.tile_count) * params.heads > INT32_MAX / 2 || (params.mask != nullptr) != (params.mask_count != nullptr) ||
-      !(params.tau >= 0 && params.tau < 1))
-    return cudaErrorInvalidValue;
-  if (params.tile_count == 0) return cudaSuccess;
+cudaError_t HopperPrefillAttention(const PrefillAttention& params, cudaStream_t stream) {
   CUtensorMap q_map;
-  const cudaError_t error = MakeQueryMap(&q_map, params.q, params.rows, params.heads);
+  const cudaError_t error = MakeQueryMap(&q_map, params.q, params.rows, params.heads, params.head_dim);
   if (error != cudaSuccess) return error;
-  if (params.mask && params.tau > 0) return Launch<MaskCursor, true>(params, q_map, stream);
-  return params.mask ? Launch<MaskCursor, false>(params, q_map, stream) : Launch<DenseCursor, false>(params, q_map, stream);
+  return PaddedHeadDim(params.head_dim) == 64 ? LaunchChannels<64>(params, q_map, stream) : LaunchChannels<128>(params, q_map, stream);
 }
 
 }  // namespace longshore::cuda

@@ -14,17 +14,17 @@ constexpr int32_t kSink = 2, kWindow = 4;
 // Blocks whose energy lies this close to the threshold may fall either way: means and products are rounded to bf16.
 constexpr float kMargin = 0.03f;
 
-void CheckChoice(const std::vector<Prompt>& list, int32_t heads, int32_t kv_heads) {
-  const Prompts prompts(list, heads, kv_heads, 1.2f, std::random_device{}());
+void CheckChoice(const std::vector<Prompt>& list, int32_t heads, int32_t kv_heads, int32_t head_dim = 128, bool plain = false) {
+  const Prompts prompts(list, heads, kv_heads, 1.2f, std::random_device{}(), head_dim);
   const int32_t words = (prompts.max_blocks + 31) / 32, tile_count = static_cast<int32_t>(prompts.tiles.size());
   DeviceArray<uint32_t> mask(static_cast<size_t>(heads) * tile_count * words);
   DeviceArray<int32_t> count(static_cast<size_t>(heads) * tile_count);
-  REQUIRE_CUDA(LaunchBlockEnergy({prompts.q->get(), prompts.rows, heads, kv_heads, prompts.block_means, prompts.device_tiles->get(), tile_count,
-                                  prompts.max_blocks - 1, 0.08838834764f, kAlpha, kSink, kWindow, mask.get(), count.get(), words},
+  REQUIRE_CUDA(LaunchBlockEnergy({prompts.q->get(), prompts.rows, heads, kv_heads, head_dim, prompts.block_means, prompts.device_tiles->get(), tile_count,
+                                  prompts.max_blocks - 1, prompts.scale, kAlpha, kSink, kWindow, mask.get(), count.get(), words, plain},
                                  nullptr));
   REQUIRE_CUDA(cudaDeviceSynchronize());
   DeviceArray<float> twin(static_cast<size_t>(heads) * tile_count * prompts.max_blocks);
-  SlowBlockEnergy(prompts.q->get(), heads, prompts.context, prompts.device_tiles->get(), tile_count, 0.08838834764f, prompts.max_blocks, twin.get());
+  SlowBlockEnergy(prompts.q->get(), heads, prompts.context, prompts.device_tiles->get(), tile_count, prompts.scale, prompts.max_blocks, twin.get());
 
   const std::vector<uint32_t> bits = mask.Host();
   const std::vector<int32_t> counts = count.Host();
@@ -63,9 +63,17 @@ TEST(block_energy_lists_the_blocks_its_twin_does) { CheckChoice({{0, 8192}}, 8, 
 TEST(block_energy_lists_the_blocks_its_twin_does_over_several_tiles_of_means) { CheckChoice({{36000, 700}}, 8, 2); }
 TEST(block_energy_does_not_count_rows_of_no_query) { CheckChoice({{3000, 5}, {0, 2500}, {1285, 1}, {4000, 130}}, 8, 4); }
 
+TEST(block_energy_lists_the_blocks_its_twin_does_at_64_and_96_channels) {
+  for (const int32_t head_dim : {64, 96}) {
+    CheckChoice({{0, 8192}}, 9, 3, head_dim);
+    CheckChoice({{17000, 300}, {3000, 5}, {1285, 1}}, 8, 4, head_dim);
+  }
+}
+
 TEST(block_energy_refuses_a_mask_without_room) {
   BlockEnergy params = {};
   params.rows = params.heads = params.kv_heads = params.window = 1;
+  params.head_dim = 128;
   params.max_query_block = 32;
   params.mask_words = 1;
   params.means.tiles = 1;

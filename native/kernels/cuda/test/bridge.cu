@@ -22,7 +22,7 @@ int32_t longshore_plan_tiles(int32_t start, int32_t length, PrefillTile* out, in
 int longshore_kv_write(const KvWrite* params, cudaStream_t stream) { return LaunchKvWrite(*params, stream); }
 
 int longshore_block_means(const BlockEnergy* energy, const PagedKv* kv, cudaStream_t stream) {
-  return LaunchBlockMeans(*kv, energy->kv_heads, energy->tiles, energy->tile_count, energy->means, stream);
+  return LaunchBlockMeans(*kv, energy->kv_heads, energy->head_dim, energy->tiles, energy->tile_count, energy->means, stream);
 }
 
 int longshore_block_energy(const BlockEnergy* params, cudaStream_t stream) { return LaunchBlockEnergy(*params, stream); }
@@ -31,8 +31,8 @@ int longshore_prefill(const PrefillAttention* params, cudaStream_t stream) { ret
 
 int longshore_decode(const DecodeAttention* params, cudaStream_t stream) { return LaunchDecodeAttention(*params, stream); }
 
-int64_t longshore_decode_partial_floats(int32_t sequences, int32_t heads, int32_t kv_heads, int32_t max_length) {
-  return DecodePartialFloats(sequences, heads, kv_heads, max_length);
+int64_t longshore_decode_partial_floats(int32_t sequences, int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t max_length) {
+  return DecodePartialFloats(sequences, heads, kv_heads, head_dim, max_length);
 }
 
 // sizeof of each struct, so that the script's copies of them cannot drift unseen.

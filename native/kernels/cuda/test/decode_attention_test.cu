@@ -8,35 +8,37 @@
 namespace longshore::cuda::test {
 namespace {
 
-std::vector<bf16> Run(const Prompts& prompts, const bf16* q, const int32_t* lengths, const int32_t* table, int32_t sequences, int32_t max_length) {
-  DeviceArray<bf16> out(static_cast<size_t>(sequences) * prompts.heads * kHeadDim);
-  DeviceArray<float> partial(DecodePartialFloats(sequences, prompts.heads, prompts.kv_heads, max_length));
+std::vector<bf16> Run(const Prompts& prompts, const bf16* q, const int32_t* lengths, const int32_t* table, int32_t sequences, int32_t max_length,
+                      int32_t sliding_window = 0, bool plain = false) {
+  DeviceArray<bf16> out(static_cast<size_t>(sequences) * prompts.heads * prompts.head_dim);
+  DeviceArray<float> partial(DecodePartialFloats(sequences, prompts.heads, prompts.kv_heads, prompts.head_dim, max_length));
   PagedKv kv = prompts.kv;
   kv.block_table = table;
-  REQUIRE_CUDA(LaunchDecodeAttention({q, out.get(), sequences, prompts.heads, prompts.kv_heads, kv, lengths, max_length, 0.08838834764f,
-                                      partial.get()},
+  REQUIRE_CUDA(LaunchDecodeAttention({q, out.get(), sequences, prompts.heads, prompts.kv_heads, prompts.head_dim, kv, lengths, max_length, prompts.scale,
+                                      sliding_window, partial.get(), plain},
                                      nullptr));
   REQUIRE_CUDA(cudaDeviceSynchronize());
   return out.Host();
 }
 
 // The prompts' last rows are the queries: one per sequence.
-void CheckDecode(const std::vector<int32_t>& lengths, int32_t heads, int32_t kv_heads, float contrast) {
+void CheckDecode(const std::vector<int32_t>& lengths, int32_t heads, int32_t kv_heads, float contrast, int32_t head_dim = 128, int32_t sliding_window = 0,
+                 bool plain = false) {
   std::vector<Prompt> list;
   for (const int32_t length : lengths) list.push_back({length - 1, 1});
-  const Prompts prompts(list, heads, kv_heads, contrast, std::random_device{}());
+  const Prompts prompts(list, heads, kv_heads, contrast, std::random_device{}(), head_dim);
   const int32_t sequences = static_cast<int32_t>(lengths.size()), longest = prompts.max_blocks * kBlockTokens;
-  DeviceArray<float> want(static_cast<size_t>(sequences) * heads * kHeadDim);
-  SlowDecode(prompts.q->get(), heads, prompts.context, prompts.lengths->get(), sequences, 0.08838834764f, want.get());
-  const std::vector<bf16> together = Run(prompts, prompts.q->get(), prompts.lengths->get(), prompts.table->get(), sequences, longest);
+  DeviceArray<float> want(static_cast<size_t>(sequences) * heads * head_dim);
+  SlowDecode(prompts.q->get(), heads, prompts.context, prompts.lengths->get(), sequences, prompts.scale, want.get(), sliding_window);
+  const std::vector<bf16> together = Run(prompts, prompts.q->get(), prompts.lengths->get(), prompts.table->get(), sequences, longest, sliding_window, plain);
   const double error = RelativeError(together, want.Host());
-  std::printf("  relative error %.2e\n", error);
+  std::printf("  head_dim %d: relative error %.2e\n", head_dim, error);
   CHECK(error < 5e-3);
 
-  const size_t row = static_cast<size_t>(heads) * kHeadDim;
+  const size_t row = static_cast<size_t>(heads) * head_dim;
   for (int32_t i = 0; i < sequences; i++) {
     const std::vector<bf16> alone = Run(prompts, prompts.q->get() + i * row, prompts.lengths->get() + i,
-                                        prompts.table->get() + static_cast<size_t>(i) * prompts.max_blocks, 1, prompts.totals[i]);
+                                        prompts.table->get() + static_cast<size_t>(i) * prompts.max_blocks, 1, prompts.totals[i], sliding_window, plain);
     CHECK(std::memcmp(alone.data(), together.data() + i * row, row * sizeof(bf16)) == 0);
   }
 }
@@ -50,6 +52,13 @@ TEST(dense_decode_equals_its_twin_for_each_group_size) {
   CheckDecode({3000, 200}, 4, 4, 0);
 }
 TEST(dense_decode_equals_its_twin_on_peaked_scores) { CheckDecode({5000, 20000}, 8, 2, 4); }
+
+TEST(dense_decode_equals_its_twin_at_64_and_96_channels) {
+  for (const int32_t head_dim : {64, 96}) {
+    CheckDecode({1, 127, 129, 1000, 12345}, 9, 3, 0, head_dim);
+    CheckDecode({5000, 20000, 40000}, 8, 1, 4, head_dim);
+  }
+}
 
 }  // namespace
 }  // namespace longshore::cuda::test

@@ -10,14 +10,14 @@ def struct(name, **fields):
 
 PagedKv = struct("PagedKv", k=ptr, v=ptr, block_stride=i64, head_stride=i64, block_table=ptr, table_stride=i32)
 PrefillTile = type("PrefillTile", (C.Structure,), {"_fields_": [("row", i32), ("first", C.c_int16), ("last", C.c_int16), ("query_block", i32), ("sequence", i32)]})
-KvWrite = struct("KvWrite", k=ptr, v=ptr, kv_heads=i32, kv=PagedKv, tiles=ptr, tile_count=i32)
+KvWrite = struct("KvWrite", k=ptr, v=ptr, kv_heads=i32, head_dim=i32, kv=PagedKv, tiles=ptr, tile_count=i32)
 BlockMeans = struct("BlockMeans", means=ptr, tiles=i32)
-BlockEnergy = struct("BlockEnergy", q=ptr, rows=i64, heads=i32, kv_heads=i32, means=BlockMeans, tiles=ptr, tile_count=i32, max_query_block=i32, scale=f32,
-                     alpha=f32, sink=i32, window=i32, mask=ptr, mask_count=ptr, mask_words=i32)
-PrefillAttention = struct("PrefillAttention", q=ptr, out=ptr, rows=i64, heads=i32, kv_heads=i32, kv=PagedKv, tiles=ptr, tile_count=i32, section_kv_heads=i32,
-                          scale=f32, mask=ptr, mask_count=ptr, mask_words=i32, tau=f32, sink=i32, window=i32, read_mask=ptr, read_count=ptr, schedule=ptr)
-DecodeAttention = struct("DecodeAttention", q=ptr, out=ptr, sequences=i32, heads=i32, kv_heads=i32, kv=PagedKv, lengths=ptr, max_length=i32, scale=f32,
-                         partial=ptr)
+BlockEnergy = struct("BlockEnergy", q=ptr, rows=i64, heads=i32, kv_heads=i32, head_dim=i32, means=BlockMeans, tiles=ptr, tile_count=i32, max_query_block=i32, scale=f32,
+                     alpha=f32, sink=i32, window=i32, mask=ptr, mask_count=ptr, mask_words=i32, plain=C.c_bool)
+PrefillAttention = struct("PrefillAttention", q=ptr, out=ptr, rows=i64, heads=i32, kv_heads=i32, head_dim=i32, kv=PagedKv, tiles=ptr, tile_count=i32, section_kv_heads=i32,
+                          scale=f32, sliding_window=i32, mask=ptr, mask_count=ptr, mask_words=i32, tau=f32, sink=i32, window=i32, read_mask=ptr, read_count=ptr, schedule=ptr, plain=C.c_bool)
+DecodeAttention = struct("DecodeAttention", q=ptr, out=ptr, sequences=i32, heads=i32, kv_heads=i32, head_dim=i32, kv=PagedKv, lengths=ptr, max_length=i32,
+                         scale=f32, sliding_window=i32, partial=ptr, plain=C.c_bool)
 
 class Kernels:
     def __init__(self, path):
@@ -45,7 +45,7 @@ class Prompt:
         self.means = torch.full((self.kv_heads, self.mean_tiles, BLOCK * D), float("nan"), device=dev, dtype=torch.bfloat16)
         self.all_tiles, self.all_count = self.plan(0, self.n)
         self.tiles, self.tile_count = self.plan(start, self.n - start)
-        kernels.call("longshore_kv_write", KvWrite(k.data_ptr(), v.data_ptr(), self.kv_heads, self.kv, self.all_tiles.data_ptr(), self.all_count))
+        kernels.call("longshore_kv_write", KvWrite(k.data_ptr(), v.data_ptr(), self.kv_heads, D, self.kv, self.all_tiles.data_ptr(), self.all_count))
         self.schedule = torch.zeros(2, device=dev, dtype=torch.int32)
         self.words = (self.blocks + 31) // 32
         self.mask = torch.zeros(heads, self.tile_count, self.words, device=dev, dtype=torch.int32)
@@ -61,7 +61,7 @@ class Prompt:
         return torch.frombuffer(bytearray(tiles), dtype=torch.int32)[: 4 * count].cuda(), count
 
     def energy_params(self, q, alpha, sink=2, window=4):
-        return BlockEnergy(q.data_ptr(), q.shape[0], self.heads, self.kv_heads, BlockMeans(self.means.data_ptr(), self.mean_tiles), self.tiles.data_ptr(),
+        return BlockEnergy(q.data_ptr(), q.shape[0], self.heads, self.kv_heads, D, BlockMeans(self.means.data_ptr(), self.mean_tiles), self.tiles.data_ptr(),
                            self.tile_count, self.blocks - 1, D ** -0.5, alpha, sink, window, self.mask.data_ptr(), self.count.data_ptr(), self.words)
 
     def block_means(self, q):
@@ -72,8 +72,8 @@ class Prompt:
     def block_energy(self, q, alpha): self.kernels.call("longshore_block_energy", self.energy_params(q, alpha))
 
     def prefill(self, q, out, listed=False, section=None, tau=0.0, read_mask=None, read_count=None, sink=2, window=4):
-        self.kernels.call("longshore_prefill", PrefillAttention(q.data_ptr(), out.data_ptr(), q.shape[0], self.heads, self.kv_heads, self.kv, self.tiles.data_ptr(),
-            self.tile_count, section or self.section, D ** -0.5, self.mask.data_ptr() if listed else None, self.count.data_ptr() if listed else None, self.words,
+        self.kernels.call("longshore_prefill", PrefillAttention(q.data_ptr(), out.data_ptr(), q.shape[0], self.heads, self.kv_heads, D, self.kv, self.tiles.data_ptr(),
+            self.tile_count, section or self.section, D ** -0.5, 0, self.mask.data_ptr() if listed else None, self.count.data_ptr() if listed else None, self.words,
             tau, sink, window, read_mask.data_ptr() if read_mask is not None else None, read_count.data_ptr() if read_count is not None else None,
             self.schedule.data_ptr()))
 
@@ -90,9 +90,9 @@ class Decode:
     def __init__(self, prompt):
         self.prompt = prompt; dev = prompt.pool.device
         self.lengths = torch.tensor([prompt.n], device=dev, dtype=torch.int32)
-        self.partial = torch.full((prompt.kernels.lib.longshore_decode_partial_floats(1, prompt.heads, prompt.kv_heads, prompt.n),), float("nan"), device=dev)
+        self.partial = torch.full((prompt.kernels.lib.longshore_decode_partial_floats(1, prompt.heads, prompt.kv_heads, D, prompt.n),), float("nan"), device=dev)
 
     def __call__(self, q, out):
         p = self.prompt
-        p.kernels.call("longshore_decode", DecodeAttention(q.data_ptr(), out.data_ptr(), 1, p.heads, p.kv_heads, p.kv, self.lengths.data_ptr(), p.n, D ** -0.5,
+        p.kernels.call("longshore_decode", DecodeAttention(q.data_ptr(), out.data_ptr(), 1, p.heads, p.kv_heads, D, p.kv, self.lengths.data_ptr(), p.n, D ** -0.5, 0,
                                                            self.partial.data_ptr()))

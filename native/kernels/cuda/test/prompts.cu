@@ -6,8 +6,9 @@
 
 namespace longshore::cuda::test {
 
-Prompts::Prompts(const std::vector<Prompt>& prompts, int32_t heads_in, int32_t kv_heads_in, float contrast, uint32_t seed)
-    : heads(heads_in), kv_heads(kv_heads_in) {
+Prompts::Prompts(const std::vector<Prompt>& prompts, int32_t heads_in, int32_t kv_heads_in, float contrast, uint32_t seed, int32_t head_dim_in)
+    : heads(heads_in), kv_heads(kv_heads_in), head_dim(head_dim_in), scale(1 / std::sqrt(static_cast<float>(head_dim_in))) {
+  const int32_t tile_elements = TileElements(head_dim);
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
   int32_t context_tokens = 0, pool_blocks = 3;  // a few that nobody maps stay NaN
@@ -39,15 +40,15 @@ Prompts::Prompts(const std::vector<Prompt>& prompts, int32_t heads_in, int32_t k
 
   // Row r of a head: noise + contrast * a direction drawn for r's block.
   const auto draw = [&](const std::vector<PrefillChunk>& parts, int32_t part_heads, int32_t row_count) {
-    std::vector<bf16> host(static_cast<size_t>(row_count) * part_heads * kHeadDim);
-    std::vector<float> direction(kHeadDim);
+    std::vector<bf16> host(static_cast<size_t>(row_count) * part_heads * head_dim);
+    std::vector<float> direction(head_dim);
     for (const PrefillChunk& part : parts)
       for (int32_t head = 0; head < part_heads; head++)
         for (int32_t i = 0; i < part.length; i++) {
           if (i == 0 || (part.start + i) % kBlockTokens == 0)
             for (float& x : direction) x = contrast * normal(random);
-          for (int32_t c = 0; c < kHeadDim; c++)
-            host[(static_cast<size_t>(part.row + i) * part_heads + head) * kHeadDim + c] = __float2bfloat16(normal(random) + direction[c]);
+          for (int32_t c = 0; c < head_dim; c++)
+            host[(static_cast<size_t>(part.row + i) * part_heads + head) * head_dim + c] = __float2bfloat16(normal(random) + direction[c]);
         }
     return std::make_unique<DeviceArray<bf16>>(host);
   };
@@ -57,23 +58,23 @@ Prompts::Prompts(const std::vector<Prompt>& prompts, int32_t heads_in, int32_t k
   k = draw(whole, kv_heads, context_tokens);
   v = draw(whole, kv_heads, context_tokens);
 
-  pool = std::make_unique<DeviceArray<bf16>>(static_cast<size_t>(pool_blocks) * kv_heads * 2 * kTileElements);
-  kv = {pool->get(), pool->get() + kTileElements, static_cast<int64_t>(kv_heads) * 2 * kTileElements, 2 * kTileElements, table->get(), max_blocks};
+  pool = std::make_unique<DeviceArray<bf16>>(static_cast<size_t>(pool_blocks) * kv_heads * 2 * tile_elements);
+  kv = {pool->get(), pool->get() + tile_elements, static_cast<int64_t>(kv_heads) * 2 * tile_elements, 2 * tile_elements, table->get(), max_blocks};
   block_means.tiles = (max_blocks + kBlockTokens - 1) / kBlockTokens;
-  means = std::make_unique<DeviceArray<bf16>>(prompts.size() * kv_heads * block_means.tiles * kTileElements);
+  means = std::make_unique<DeviceArray<bf16>>(prompts.size() * kv_heads * block_means.tiles * tile_elements);
   block_means.means = means->get();
   for (const auto& parts : {prefixes, chunks}) {
     const std::vector<PrefillTile> host_tiles = PlanPrefillTiles(parts);
     if (host_tiles.empty()) continue;
     const DeviceArray<PrefillTile> part_tiles(host_tiles);
     const int32_t count = static_cast<int32_t>(host_tiles.size());
-    REQUIRE_CUDA(LaunchKvWrite({k->get(), v->get(), kv_heads, kv, part_tiles.get(), count}, nullptr));
-    REQUIRE_CUDA(LaunchBlockMeans(kv, kv_heads, part_tiles.get(), count, block_means, nullptr));
+    REQUIRE_CUDA(LaunchKvWrite({k->get(), v->get(), kv_heads, head_dim, kv, part_tiles.get(), count}, nullptr));
+    REQUIRE_CUDA(LaunchBlockMeans(kv, kv_heads, head_dim, part_tiles.get(), count, block_means, nullptr));
     REQUIRE_CUDA(cudaDeviceSynchronize());
   }
   tiles = PlanPrefillTiles(chunk_queries);
   device_tiles = std::make_unique<DeviceArray<PrefillTile>>(tiles);
-  context = {k->get(), v->get(), context_row->get(), kv_heads};
+  context = {k->get(), v->get(), context_row->get(), kv_heads, head_dim};
 }
 
 double RelativeError(const std::vector<bf16>& a, const std::vector<float>& b) {

@@ -22,9 +22,10 @@ class Prompts {
  public:
   // Every tile's queries share a direction, and so do the keys of every block, so that scores differ by block as they do in real
   // attention; `contrast` says how strongly (0: white noise).
-  Prompts(const std::vector<Prompt>& prompts, int32_t heads, int32_t kv_heads, float contrast, uint32_t seed);
+  Prompts(const std::vector<Prompt>& prompts, int32_t heads, int32_t kv_heads, float contrast, uint32_t seed, int32_t head_dim = 128);
 
-  int32_t heads, kv_heads;
+  int32_t heads, kv_heads, head_dim;
+  float scale;                 // 1 / sqrt(head_dim)
   int32_t rows = 0;            // of queries
   int32_t max_blocks = 0;      // of the longest sequence
   std::vector<int32_t> context_rows, totals;

@@ -5,55 +5,60 @@
 namespace longshore::cuda::test {
 namespace {
 
-__device__ float Dot(const bf16* a, const bf16* b) {
+__device__ float Dot(const bf16* a, const bf16* b, int channels) {
   float sum = 0;
-  for (int i = 0; i < kHeadDim; i++) sum += __bfloat162float(a[i]) * __bfloat162float(b[i]);
+  for (int i = 0; i < channels; i++) sum += __bfloat162float(a[i]) * __bfloat162float(b[i]);
   return sum;
 }
 
-// Attention of one query over tokens [0, length) of one kv head; 128 threads, a thread per token and then per channel.
-__device__ void Attend(const bf16* q, const bf16* k, const bf16* v, int64_t stride, int length, float scale, const uint32_t* mask, float* out) {
+// Attention of one query over [first, length) of one kv head; 128 threads, a thread per token and then per channel (and the one 128 after it).
+__device__ void Attend(const bf16* q, const bf16* k, const bf16* v, int64_t stride, int channels, int first, int length, float scale, const uint32_t* mask,
+                       float* out) {
   __shared__ float weight[128];
   __shared__ float reduce[128];
   const int t = threadIdx.x;
-  const auto listed = [&](int token) { return token < length && (!mask || (mask[token / 128 / 32] >> (token / 128 % 32) & 1)); };
+  const auto listed = [&](int token) { return token >= first && token < length && (!mask || (mask[token / 128 / 32] >> (token / 128 % 32) & 1)); };
   float peak = -INFINITY;
   for (int base = 0; base < length; base += 128)
-    if (listed(base + t)) peak = fmaxf(peak, scale * Dot(q, k + (base + t) * stride));
+    if (listed(base + t)) peak = fmaxf(peak, scale * Dot(q, k + (base + t) * stride, channels));
   reduce[t] = peak;
   __syncthreads();
   for (int i = 0; i < 128; i++) peak = fmaxf(peak, reduce[i]);
-  float total = 0, value = 0;
+  float total = 0, value[2] = {0, 0};
   for (int base = 0; base < length; base += 128) {
     __syncthreads();
-    weight[t] = listed(base + t) ? expf(scale * Dot(q, k + (base + t) * stride) - peak) : 0;
+    weight[t] = listed(base + t) ? expf(scale * Dot(q, k + (base + t) * stride, channels) - peak) : 0;
     __syncthreads();
     for (int i = 0; i < 128 && base + i < length; i++) {
       total += weight[i];
-      value += weight[i] * __bfloat162float(v[(base + i) * stride + t]);
+      for (int j = 0; j < 2; j++)
+        if (t + 128 * j < channels) value[j] += weight[i] * __bfloat162float(v[(base + i) * stride + t + 128 * j]);
     }
   }
-  out[t] = value / total;
+  for (int j = 0; j < 2; j++)
+    if (t + 128 * j < channels) out[t + 128 * j] = value[j] / total;
 }
 
 __global__ void PrefillTwin(const bf16* q, int heads, PlainContext context, const PrefillTile* tiles, int tile_count, float scale,
-                            const uint32_t* mask, int mask_words, float* out) {
+                            const uint32_t* mask, int mask_words, int sliding_window, float* out) {
   const int tile_index = blockIdx.x / kBlockTokens, row = blockIdx.x % kBlockTokens, head = blockIdx.y;
   const PrefillTile tile = tiles[tile_index];
   if (row < tile.first || row >= tile.last) return;
-  const int64_t stride = context.kv_heads * kHeadDim;
-  const int64_t base = context.context_row[tile.sequence] * stride + head / (heads / context.kv_heads) * kHeadDim;
-  const int64_t at = (static_cast<int64_t>(tile.row + row) * heads + head) * kHeadDim;
-  Attend(q + at, context.k + base, context.v + base, stride, tile.query_block * kBlockTokens + row + 1, scale,
+  const int64_t stride = context.kv_heads * context.head_dim;
+  const int64_t base = context.context_row[tile.sequence] * stride + head / (heads / context.kv_heads) * context.head_dim;
+  const int64_t at = (static_cast<int64_t>(tile.row + row) * heads + head) * context.head_dim;
+  const int length = tile.query_block * kBlockTokens + row + 1;
+  Attend(q + at, context.k + base, context.v + base, stride, context.head_dim, sliding_window > 0 ? max(0, length - sliding_window) : 0, length, scale,
          mask ? mask + (static_cast<int64_t>(head) * tile_count + tile_index) * mask_words : nullptr, out + at);
 }
 
-__global__ void DecodeTwin(const bf16* q, int heads, PlainContext context, const int32_t* lengths, float scale, float* out) {
+__global__ void DecodeTwin(const bf16* q, int heads, PlainContext context, const int32_t* lengths, float scale, int sliding_window, float* out) {
   const int sequence = blockIdx.x, head = blockIdx.y;
-  const int64_t stride = context.kv_heads * kHeadDim;
-  const int64_t base = context.context_row[sequence] * stride + head / (heads / context.kv_heads) * kHeadDim;
-  const int64_t at = (static_cast<int64_t>(sequence) * heads + head) * kHeadDim;
-  Attend(q + at, context.k + base, context.v + base, stride, lengths[sequence], scale, nullptr, out + at);
+  const int64_t stride = context.kv_heads * context.head_dim;
+  const int64_t base = context.context_row[sequence] * stride + head / (heads / context.kv_heads) * context.head_dim;
+  const int64_t at = (static_cast<int64_t>(sequence) * heads + head) * context.head_dim;
+  Attend(q + at, context.k + base, context.v + base, stride, context.head_dim, sliding_window > 0 ? max(0, lengths[sequence] - sliding_window) : 0,
+         lengths[sequence], scale, nullptr, out + at);
 }
 
 // One thread per row.
@@ -61,12 +66,12 @@ __global__ void BlockMassTwin(const bf16* q, int heads, PlainContext context, co
                               const uint32_t* mask, int mask_words, int max_blocks, float* mass) {
   const PrefillTile tile = tiles[blockIdx.x];
   const int head = blockIdx.y, row = threadIdx.x;
-  const int64_t stride = context.kv_heads * kHeadDim, index = static_cast<int64_t>(head) * tile_count + blockIdx.x;
-  const bf16* k = context.k + context.context_row[tile.sequence] * stride + head / (heads / context.kv_heads) * kHeadDim;
+  const int64_t stride = context.kv_heads * context.head_dim, index = static_cast<int64_t>(head) * tile_count + blockIdx.x;
+  const bf16* k = context.k + context.context_row[tile.sequence] * stride + head / (heads / context.kv_heads) * context.head_dim;
   float* out = mass + (index * kBlockTokens + row) * max_blocks;
   for (int b = 0; b < max_blocks; b++) out[b] = 0;
   if (row < tile.first || row >= tile.last) return;
-  const bf16* query = q + (static_cast<int64_t>(tile.row + row) * heads + head) * kHeadDim;
+  const bf16* query = q + (static_cast<int64_t>(tile.row + row) * heads + head) * context.head_dim;
   const int last = tile.query_block * kBlockTokens + row;
   float peak = -INFINITY;
   for (const bool summing : {false, true}) {
@@ -74,7 +79,7 @@ __global__ void BlockMassTwin(const bf16* q, int heads, PlainContext context, co
       if (!(mask[index * mask_words + b / 32] >> (b % 32) & 1)) continue;
       float value = summing ? 0 : -INFINITY;
       for (int token = b * kBlockTokens; token < (b + 1) * kBlockTokens && token <= last; token++) {
-        const float score = scale * Dot(query, k + token * stride);
+        const float score = scale * Dot(query, k + token * stride, context.head_dim);
         value = summing ? value + expf(score - peak) : fmaxf(value, score);
       }
       if (summing) out[b] = value;
@@ -86,25 +91,27 @@ __global__ void BlockMassTwin(const bf16* q, int heads, PlainContext context, co
 // One thread block per (tile, head); scores[128 rows][max_blocks] in global memory.
 __global__ void EnergyTwin(const bf16* q, int heads, PlainContext context, const PrefillTile* tiles, int tile_count, float scale,
                            int max_blocks, float* scores, float* energy) {
-  __shared__ float mean[kHeadDim];
+  __shared__ float mean[kMaxHeadDim];
   const PrefillTile tile = tiles[blockIdx.x];
   const int head = blockIdx.y, t = threadIdx.x;
-  const int64_t stride = context.kv_heads * kHeadDim, index = static_cast<int64_t>(head) * tile_count + blockIdx.x;
-  const bf16* k = context.k + context.context_row[tile.sequence] * stride + head / (heads / context.kv_heads) * kHeadDim;
+  const int64_t stride = context.kv_heads * context.head_dim, index = static_cast<int64_t>(head) * tile_count + blockIdx.x;
+  const bf16* k = context.k + context.context_row[tile.sequence] * stride + head / (heads / context.kv_heads) * context.head_dim;
   const bool valid = t >= tile.first && t < tile.last;
   float* row_scores = scores + (index * kBlockTokens + t) * max_blocks;
   float peak = -INFINITY;
   for (int b = 0; b <= tile.query_block; b++) {
     const int tokens = b == tile.query_block ? tile.last : kBlockTokens;
-    float sum = 0;
-    for (int i = 0; i < tokens; i++) sum += __bfloat162float(k[(static_cast<int64_t>(b) * kBlockTokens + i) * stride + t]);
     __syncthreads();
-    mean[t] = sum / tokens;
+    for (int c = t; c < context.head_dim; c += kBlockTokens) {
+      float sum = 0;
+      for (int i = 0; i < tokens; i++) sum += __bfloat162float(k[(static_cast<int64_t>(b) * kBlockTokens + i) * stride + c]);
+      mean[c] = sum / tokens;
+    }
     __syncthreads();
     float score = 0;
     if (valid)
-      for (int i = 0; i < kHeadDim; i++)
-        score += __bfloat162float(q[(static_cast<int64_t>(tile.row + t) * heads + head) * kHeadDim + i]) * mean[i];
+      for (int i = 0; i < context.head_dim; i++)
+        score += __bfloat162float(q[(static_cast<int64_t>(tile.row + t) * heads + head) * context.head_dim + i]) * mean[i];
     row_scores[b] = score * scale;
     peak = fmaxf(peak, row_scores[b]);
   }
@@ -120,8 +127,8 @@ __global__ void EnergyTwin(const bf16* q, int heads, PlainContext context, const
 }  // namespace
 
 void SlowPrefill(const bf16* q, int32_t heads, const PlainContext& context, const PrefillTile* tiles, int32_t tile_count, float scale,
-                 const uint32_t* mask, int32_t mask_words, float* out) {
-  PrefillTwin<<<dim3(tile_count * kBlockTokens, heads), 128>>>(q, heads, context, tiles, tile_count, scale, mask, mask_words, out);
+                 const uint32_t* mask, int32_t mask_words, float* out, int32_t sliding_window) {
+  PrefillTwin<<<dim3(tile_count * kBlockTokens, heads), 128>>>(q, heads, context, tiles, tile_count, scale, mask, mask_words, sliding_window, out);
   REQUIRE_CUDA(cudaGetLastError());
   REQUIRE_CUDA(cudaDeviceSynchronize());
 }
@@ -141,8 +148,8 @@ void SlowBlockEnergy(const bf16* q, int32_t heads, const PlainContext& context, 
   REQUIRE_CUDA(cudaDeviceSynchronize());
 }
 
-void SlowDecode(const bf16* q, int32_t heads, const PlainContext& context, const int32_t* lengths, int32_t sequences, float scale, float* out) {
-  DecodeTwin<<<dim3(sequences, heads), 128>>>(q, heads, context, lengths, scale, out);
+void SlowDecode(const bf16* q, int32_t heads, const PlainContext& context, const int32_t* lengths, int32_t sequences, float scale, float* out, int32_t sliding_window) {
+  DecodeTwin<<<dim3(sequences, heads), 128>>>(q, heads, context, lengths, scale, sliding_window, out);
   REQUIRE_CUDA(cudaGetLastError());
   REQUIRE_CUDA(cudaDeviceSynchronize());
 }
