@@ -8,8 +8,8 @@ out=${OUT:-$build}
 mkdir -p "$build" "$out"
 flags=(-std=c++20 -O3 -lineinfo -gencode=arch=compute_90a,code=sm_90a -Xcompiler -Wall,-Wextra,-fPIC -I"$here")
 cuda=$here/kernels/cuda
-kernels=(tensor_map.cu kv_write.cu prefill_attention.cu block_energy.cu decode_attention.cu attention_dispatch.cc prefill_tiles.cc)
-tests=(prefill_attention_test block_energy_test decode_attention_test)
+kernels=(tensor_map.cu kv_write.cu prefill_attention.cu block_energy.cu decode_attention.cu attention_dispatch.cc prefill_tiles.cc sketch_build.cu sketch_scan.cu sketch_attend.cu sketch_decode.cc)
+tests=(prefill_attention_test block_energy_test decode_attention_test sketch_decode_test)
 
 compile() { nvcc "${flags[@]}" -Xptxas -v -c "$1" -o "$build/$(basename "$1").o" >"$build/$(basename "$1").log" 2>&1 || { cat "$build/$(basename "$1").log"; exit 1; }; }
 pids=()

@@ -6,6 +6,7 @@
 #include "kernels/cuda/decode_attention.h"
 #include "kernels/cuda/kv_write.h"
 #include "kernels/cuda/prefill_attention.h"
+#include "kernels/cuda/sketch_kernels.h"
 
 using namespace longshore::cuda;
 
@@ -35,10 +36,22 @@ int64_t longshore_decode_partial_floats(int32_t sequences, int32_t heads, int32_
   return DecodePartialFloats(sequences, heads, kv_heads, head_dim, max_length);
 }
 
+int longshore_sketch_build(const SketchBuild* params, cudaStream_t stream) { return LaunchSketchBuild(*params, stream); }
+
+int longshore_sketch_decode(const SketchDecode* params, cudaStream_t stream) { return LaunchSketchDecode(*params, stream); }
+
+// Its two kernels apart, to time them.
+int longshore_sketch_scan(const SketchDecode* params, cudaStream_t stream) { return LaunchSketchScan(*params, stream); }
+int longshore_sketch_attend(const SketchDecode* params, cudaStream_t stream) { return LaunchSketchAttend(*params, stream); }
+
+int64_t longshore_sketch_bytes(int32_t head_dim) { return SketchBytes(head_dim); }
+int64_t longshore_sketch_decode_bytes(int32_t sequences, int32_t heads, int32_t max_length) { return SketchDecodeBytes(sequences, heads, max_length); }
+
 // sizeof of each struct, so that the script's copies of them cannot drift unseen.
 int32_t longshore_sizes(int32_t* sizes) {
-  const size_t all[] = {sizeof(PagedKv), sizeof(PrefillTile), sizeof(KvWrite), sizeof(BlockEnergy), sizeof(PrefillAttention), sizeof(DecodeAttention)};
-  for (size_t i = 0; i < 6; i++) sizes[i] = static_cast<int32_t>(all[i]);
-  return 6;
+  const size_t all[] = {sizeof(PagedKv), sizeof(PrefillTile), sizeof(KvWrite), sizeof(BlockEnergy), sizeof(PrefillAttention), sizeof(DecodeAttention),
+                        sizeof(SketchBuild), sizeof(SketchDecode)};
+  for (size_t i = 0; i < 8; i++) sizes[i] = static_cast<int32_t>(all[i]);
+  return 8;
 }
 }

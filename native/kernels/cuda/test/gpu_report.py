@@ -1,7 +1,7 @@
 """Measures the CUDA attention kernels against cuDNN and FlashAttention (through PyTorch) on the same tensors in the same run.
 
 Llama-3-8B shape: 32 query heads, 8 kv heads, head_dim 128, bf16, batch 1, causal. One JSON object per line. Usage:
-gpu_report.py LIBRARY [dense,sparse,chunk,decode,peers] [tokens,...]
+gpu_report.py LIBRARY [dense,sparse,chunk,decode,sketch,peers] [tokens,...]
 Structured data: a sink every query likes, a band (the logit depends on the distance), and topics that one key block in eight
 carries and each query block asks for four of, as in long documents; random data would scatter what no real model scatters.
 """
@@ -9,12 +9,12 @@ import json, os, subprocess, sys, time
 import torch, torch.nn.functional as F
 from torch.nn.attention import sdpa_kernel, SDPBackend
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from longshore_cuda import Kernels, Prompt, Decode, BLOCK, D
+from longshore_cuda import Kernels, Prompt, Decode, SketchedDecode, BLOCK, D
 
 H, HK = 32, 8
 dev = "cuda"
 kernels = Kernels(os.path.abspath(sys.argv[1]))
-parts = sys.argv[2].split(",") if len(sys.argv) > 2 else ["dense", "sparse", "chunk", "decode", "peers"]
+parts = sys.argv[2].split(",") if len(sys.argv) > 2 else ["dense", "sparse", "chunk", "decode", "sketch", "peers"]
 sizes = [int(x) for x in sys.argv[3].split(",")] if len(sys.argv) > 3 else [4096, 8192, 32768, 131072, 524288]
 started = time.time()
 machine = dict(device=torch.cuda.get_device_name(0), torch=torch.__version__, cudnn=torch.backends.cudnn.version(), commit=os.environ.get("LONGSHORE_COMMIT", "unknown"))
@@ -189,7 +189,7 @@ for n in sizes:
         emit(what="chunk_prefill", tokens=n, chunk=8192, data="structured", peak=2.5, alpha=0.02, ms={a: round(b, 4) for a, b in ms.items()}, dense_tflops=round(4 * pairs * H * D / ms["dense"] / 1e9),
              density=round(chunk.count.sum().item() / (H * sum(range(start // BLOCK + 1, n // BLOCK + 1))), 5), every=every)
         del chunk, cq, cout; calls = None
-    base = None; del q, out; calls = None
+    base = None; last_query = q[-1:].clone(); del q, out; calls = None
     torch.cuda.empty_cache()
     if "decode" in parts:
         one = torch.randn(1, H, D, device=dev, dtype=torch.bfloat16); got = torch.full_like(one, float("nan")); decode = Decode(prompt)
@@ -202,4 +202,22 @@ for n in sizes:
         emit(what="dense_decode", tokens=n, in_l2_cache=nbytes < 60e6, us={a: round(b * 1e3, 1) for a, b in ms.items()}, tb_s={a: round(nbytes / b / 1e9, 3) for a, b in ms.items()},
              of_copy=round(nbytes / ms["longshore_decode"] / 1e9 / copy_tb_s, 3), error=f"{error:.2e}")
         del kp, vp, qp; calls = None
+    if "sketch" in parts and n >= 16384:
+        # A step over a long context by key sketches, beside the dense step over the same keys; four sets of sketches in turn, as layers are.
+        sketched, decode = SketchedDecode(prompt, 4), Decode(prompt)
+        for peak in (1.0, 2.0):
+            one = last_query * peak; got, dense = torch.full_like(one, float("nan")), torch.full_like(one, float("nan"))
+            exact = torch.softmax(torch.einsum("kgd,nkd->kgn", one[0].float().view(HK, H // HK, D), k.float()) * D ** -0.5, -1)
+            want = torch.einsum("kgn,nkd->kgd", exact, v.float()).reshape(1, H, D)
+            for rescore in (0.005, 0.02):
+                sketched(one, got, rescore); decode(one, dense); torch.cuda.synchronize()
+                scored, kept = (x.item() for x in sketched.counts.float().mean(0))
+                best = exact.topk(max(64, int(rescore * n)), -1).values.sum(-1).mean().item()
+                calls = {"sketch": lambda: sketched(one, got, rescore), "scan": lambda: sketched(one, got, rescore, "scan"), "attend": lambda: sketched(one, got, rescore, "attend"),
+                         "build": lambda: sketched.build(), "dense": lambda: decode(one, dense)}
+                ms, every = timed_together(calls, 11, 2, 12)
+                emit(what="sketch_decode", tokens=n, data="structured", peak=peak, rescore=rescore, us={a: round(b * 1e3, 1) for a, b in ms.items()}, over_dense=round(ms["dense"] / ms["sketch"], 2),
+                     scan_bytes=prompt.blocks * prompt.kv_heads * sketched.entry, scan_of_copy=round(prompt.blocks * prompt.kv_heads * sketched.entry / ms["scan"] / 1e9 / copy_tb_s, 3),
+                     keys_scored=round(scored), keys_kept=round(kept), best_keys_mass=round(best, 4), error=f"{relative(got, want):.2e}", dense_error=f"{relative(dense, want):.2e}", every=every)
+        del sketched, decode, exact, want; calls = None
     del prompt, k, v; torch.cuda.empty_cache()

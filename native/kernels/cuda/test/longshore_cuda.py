@@ -19,13 +19,20 @@ PrefillAttention = struct("PrefillAttention", q=ptr, out=ptr, rows=i64, heads=i3
 DecodeAttention = struct("DecodeAttention", q=ptr, out=ptr, sequences=i32, heads=i32, kv_heads=i32, head_dim=i32, kv=PagedKv, lengths=ptr, max_length=i32,
                          scale=f32, sliding_window=i32, partial=ptr, plain=C.c_bool)
 
+SketchPool = struct("SketchPool", entries=ptr, block_stride=i64, head_stride=i64)
+SketchBuild = struct("SketchBuild", kv=PagedKv, sketches=SketchPool, kv_heads=i32, head_dim=i32, tiles=ptr, tile_count=i32)
+SketchDecode = struct("SketchDecode", q=ptr, out=ptr, sequences=i32, heads=i32, kv_heads=i32, head_dim=i32, kv=PagedKv, sketches=SketchPool, lengths=ptr,
+                      max_length=i32, scale=f32, min_tokens=i32, sink_tokens=i32, window_tokens=i32, rescore=f32, min_rescore=i32, keep=f32, workspace=ptr,
+                      counts=ptr)
+
 class Kernels:
     def __init__(self, path):
         self.lib = C.CDLL(path)
         self.lib.longshore_decode_partial_floats.restype = i64
-        sizes = (i32 * 6)()
+        self.lib.longshore_sketch_bytes.restype = self.lib.longshore_sketch_decode_bytes.restype = i64
+        sizes = (i32 * 8)()
         self.lib.longshore_sizes(sizes)
-        mine = [C.sizeof(t) for t in (PagedKv, PrefillTile, KvWrite, BlockEnergy, PrefillAttention, DecodeAttention)]
+        mine = [C.sizeof(t) for t in (PagedKv, PrefillTile, KvWrite, BlockEnergy, PrefillAttention, DecodeAttention, SketchBuild, SketchDecode)]
         assert list(sizes) == mine, (list(sizes), mine)
 
     def call(self, name, *params):
@@ -96,3 +103,25 @@ class Decode:
         p = self.prompt
         p.kernels.call("longshore_decode", DecodeAttention(q.data_ptr(), out.data_ptr(), 1, p.heads, p.kv_heads, D, p.kv, self.lengths.data_ptr(), p.n, D ** -0.5, 0,
                                                            self.partial.data_ptr()))
+
+class SketchedDecode:
+    """sketch_topk decode of one token of a Prompt. The sketches are held `copies` times, so that repeated calls do not find them in the cache."""
+    def __init__(self, prompt, copies=1):
+        self.prompt = prompt; dev = prompt.pool.device; lib = prompt.kernels.lib
+        self.entry = lib.longshore_sketch_bytes(D); self.calls = 0
+        self.entries = [torch.full((prompt.blocks * prompt.kv_heads * self.entry,), 255, device=dev, dtype=torch.uint8) for _ in range(copies)]
+        self.lengths = torch.tensor([prompt.n], device=dev, dtype=torch.int32)
+        self.counts = torch.full((prompt.heads, 2), -1, device=dev, dtype=torch.int32)
+        self.workspace = torch.full((lib.longshore_sketch_decode_bytes(1, prompt.heads, prompt.n),), 255, device=dev, dtype=torch.uint8)
+        for i in range(copies): self.build(i)
+
+    def pool(self, i): return SketchPool(self.entries[i].data_ptr(), self.prompt.kv_heads * self.entry, self.entry)
+
+    def build(self, i=0):
+        p = self.prompt
+        p.kernels.call("longshore_sketch_build", SketchBuild(p.kv, self.pool(i), p.kv_heads, D, p.all_tiles.data_ptr(), p.all_count))
+
+    def __call__(self, q, out, rescore=0.005, part="decode"):
+        p = self.prompt; self.calls += 1
+        p.kernels.call("longshore_sketch_" + part, SketchDecode(q.data_ptr(), out.data_ptr(), 1, p.heads, p.kv_heads, D, p.kv, self.pool(self.calls % len(self.entries)),
+            self.lengths.data_ptr(), p.n, D ** -0.5, 8192, 128, 256, rescore, 64, 0.99, self.workspace.data_ptr(), self.counts.data_ptr()))
