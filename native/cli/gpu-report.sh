@@ -6,12 +6,19 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 build=${LONGSHORE_GPU_BUILD:-$here/build/gpu}
 out=${OUT:-$build}
 mkdir -p "$build" "$out"
-flags=(-std=c++20 -O3 -lineinfo -gencode=arch=compute_90a,code=sm_90a -Xcompiler -Wall,-Wextra,-fPIC -I"$here")
+flags=(-std=c++20 -O3 -lineinfo -Xcompiler -Wall,-Wextra,-fPIC -I"$here")
 cuda=$here/kernels/cuda
-kernels=(tensor_map.cu kv_write.cu prefill_attention.cu block_energy.cu decode_attention.cu attention_dispatch.cc prefill_tiles.cc sketch_build.cu sketch_scan.cu sketch_attend.cu sketch_decode.cc)
+hopper=(-gencode=arch=compute_90a,code=sm_90a)
+kernels=(tensor_map.cu kv_write.cu prefill_attention.cu block_energy.cu decode_attention.cu attention_dispatch.cc prefill_tiles.cc generic_prefill.cu generic_energy.cu generic_decode.cu sketch_build.cu sketch_scan.cu sketch_attend.cu sketch_decode.cc)
 tests=(prefill_attention_test block_energy_test decode_attention_test sketch_decode_test)
 
-compile() { nvcc "${flags[@]}" -Xptxas -v -c "$1" -o "$build/$(basename "$1").o" >"$build/$(basename "$1").log" 2>&1 || { cat "$build/$(basename "$1").log"; exit 1; }; }
+plain=(-gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_89,code=sm_89 -gencode=arch=compute_90,code=sm_90)
+
+compile() {
+  local target=("${hopper[@]}")
+  case $1 in */generic_*|*/kv_write.cu|*/sketch_build.cu) target=("${plain[@]}") ;; esac
+  nvcc "${flags[@]}" "${target[@]}" -Xptxas -v -c "$1" -o "$build/$(basename "$1").o" >"$build/$(basename "$1").log" 2>&1 || { cat "$build/$(basename "$1").log"; exit 1; }
+}
 pids=()
 for f in "${kernels[@]/#/$cuda/}" "$cuda"/test/{bridge,prompts,slow_twins}.cu "${tests[@]/#/$cuda/test/}"; do
   case $f in *_test) f=$f.cu ;; esac

@@ -2,6 +2,7 @@
 #include <climits>
 
 #include "kernels/cuda/decode_splits.h"
+#include "kernels/cuda/generic_kernels.h"
 #include "kernels/cuda/hopper_kernels.h"
 
 namespace longshore::cuda {
@@ -21,12 +22,13 @@ cudaError_t Capability(int* capability) {
 
 // The Hopper kernels are built for sm_90a, which no later card runs.
 template <typename Params>
-cudaError_t Launch(const Params& params, bool plain, cudaError_t (*hopper)(const Params&, cudaStream_t), cudaStream_t stream) {
+cudaError_t Launch(const Params& params, bool plain, cudaError_t (*hopper)(const Params&, cudaStream_t), cudaError_t (*generic)(const Params&, cudaStream_t),
+                   cudaStream_t stream) {
   int capability = 0;
   if (const cudaError_t error = Capability(&capability); error != cudaSuccess) return error;
   if (capability < 80) return cudaErrorNotSupported;
   if (capability == 90 && !plain && params.head_dim % 16 == 0 && params.head_dim <= kHopperMaxHeadDim) return hopper(params, stream);
-  return cudaErrorNotSupported;
+  return generic(params, stream);
 }
 
 bool ServesHeads(int32_t heads, int32_t kv_heads, int32_t head_dim) {
@@ -42,7 +44,7 @@ cudaError_t LaunchPrefillAttention(const PrefillAttention& params, cudaStream_t 
       params.sliding_window < 0 || !(params.tau >= 0 && params.tau < 1))
     return cudaErrorInvalidValue;
   if (params.tile_count == 0) return cudaSuccess;
-  return Launch(params, params.plain || params.sliding_window > 0, HopperPrefillAttention, stream);
+  return Launch(params, params.plain || params.sliding_window > 0, HopperPrefillAttention, GenericPrefillAttention, stream);
 }
 
 cudaError_t LaunchBlockEnergy(const BlockEnergy& params, cudaStream_t stream) {
@@ -52,7 +54,7 @@ cudaError_t LaunchBlockEnergy(const BlockEnergy& params, cudaStream_t stream) {
       params.means.tiles <= params.max_query_block / kBlockTokens)
     return cudaErrorInvalidValue;
   if (params.tile_count == 0) return cudaSuccess;
-  return Launch(params, params.plain, HopperBlockEnergy, stream);
+  return Launch(params, params.plain, HopperBlockEnergy, GenericBlockEnergy, stream);
 }
 
 int64_t DecodePartialFloats(int32_t sequences, int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t max_length) {
@@ -66,7 +68,7 @@ cudaError_t LaunchDecodeAttention(const DecodeAttention& params, cudaStream_t st
   const int max_splits = MaxSplits(params.max_length, params.kv_heads);
   if (static_cast<int64_t>(params.sequences) * params.kv_heads * max_splits > INT32_MAX / 2 || max_splits > kMaxSplits) return cudaErrorInvalidValue;
   if (params.sequences == 0) return cudaSuccess;
-  return Launch(params, params.plain || params.sliding_window > 0, HopperDecodeAttention, stream);
+  return Launch(params, params.plain || params.sliding_window > 0, HopperDecodeAttention, GenericDecodeAttention, stream);
 }
 
 }  // namespace longshore::cuda

@@ -70,6 +70,13 @@ TEST(block_energy_lists_the_blocks_its_twin_does_at_64_and_96_channels) {
   }
 }
 
+TEST(plain_block_energy_lists_the_blocks_its_twin_does) {
+  for (const int32_t head_dim : {64, 128, 256}) {
+    CheckChoice({{0, 8192}}, 9, 3, head_dim, true);
+    CheckChoice({{17000, 300}, {3000, 5}, {1285, 1}}, 8, 4, head_dim, true);
+  }
+}
+
 TEST(block_energy_refuses_a_mask_without_room) {
   BlockEnergy params = {};
   params.rows = params.heads = params.kv_heads = params.window = 1;

@@ -60,6 +60,19 @@ TEST(dense_decode_equals_its_twin_at_64_and_96_channels) {
   }
 }
 
+TEST(plain_decode_equals_its_twin_at_each_head_dim) {
+  for (const int32_t head_dim : {64, 96, 128, 192, 256}) {
+    CheckDecode({1, 127, 129, 1000, 12345}, 9, 3, 0, head_dim, 0, true);
+    CheckDecode({5000, 300}, 8, 1, 4, head_dim, 0, true);
+  }
+}
+TEST(decode_equals_its_twin_within_a_sliding_window) {
+  for (const int32_t window : {1, 100, 512, 1024}) {
+    CheckDecode({1, 511, 512, 513, 5000}, 8, 2, 1, 256, window);
+    CheckDecode({30000, 700}, 4, 1, 1, 128, window);
+  }
+}
+
 }  // namespace
 }  // namespace longshore::cuda::test
 

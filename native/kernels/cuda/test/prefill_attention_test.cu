@@ -51,6 +51,18 @@ TEST(dense_prefill_equals_its_twin_at_64_and_96_channels) {
     CheckDense({{0, 1500}, {300, 700}}, 8, 2, 4, head_dim);
   }
 }
+TEST(plain_prefill_equals_its_twin_at_each_head_dim) {
+  for (const int32_t head_dim : {64, 96, 128, 192, 256}) {
+    CheckDense({{0, 1}, {0, 129}, {128, 500}, {1000, 77}, {2047, 1}}, 9, 3, 0, head_dim, 0, true);
+    CheckDense({{0, 1500}, {300, 700}}, 8, 2, 4, head_dim, 0, true);
+  }
+}
+TEST(prefill_equals_its_twin_within_a_sliding_window) {
+  for (const int32_t window : {1, 100, 128, 1000}) {
+    CheckDense({{0, 1}, {0, 700}, {1000, 77}, {2047, 200}}, 8, 2, 1, 256, window);
+    CheckDense({{0, 700}, {1500, 300}}, 4, 1, 1, 128, window);
+  }
+}
 // Scores in the hundreds: the running maximum must move, and far weights must underflow to zero without harm.
 TEST(dense_prefill_equals_its_twin_on_peaked_scores) { CheckDense({{0, 1500}, {300, 700}}, 8, 2, 4); }
 
@@ -100,6 +112,10 @@ void CheckListed(int32_t head_dim, bool plain) {
 
 TEST(listed_prefill_equals_a_masked_twin) { CheckListed(128, false); }
 TEST(listed_prefill_equals_a_masked_twin_at_64_channels) { CheckListed(64, false); }
+TEST(plain_listed_prefill_equals_a_masked_twin) {
+  CheckListed(128, true);
+  CheckListed(256, true);
+}
 
 // The kernel says which blocks each half tile read. Its output must equal the twin's over exactly these blocks; every block that gives tau
 // of some row's final mass must be among them; and each of them must be sink, window, or give some row tau of the mass met so far.
