@@ -29,6 +29,7 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 2) 
   uint8_t* marks = reinterpret_cast<uint8_t*>(weights + capacity);
   cg::cluster_group cluster = cg::this_cluster();
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, rank = static_cast<int>(cluster.block_rank());
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");  // waited for before the first write to a neighbour, who must have started
   asm volatile("griddepcontrol.wait;" ::: "memory");
   Head at;
   at.sequence = static_cast<int>(blockIdx.x) / kCluster / params.heads;
@@ -53,6 +54,7 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 2) 
     const int index = share_begin + i;
     places[i] = keys == 0 || index < at.range.first * kBlockTokens ? index : index + (at.range.last - at.range.first) * kBlockTokens;
   }
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
   int parity = 0, listed = 0, rescored = 0;
   if (keys > 0) {
     const int wanted = max(params.min_rescore, static_cast<int>(ceilf(params.rescore * static_cast<float>(keys))));
