@@ -19,5 +19,9 @@ linear/elementwise_test split
 linear/elementwise_test gated
 linear/sampling_test best_token
 linear/int8_blocks_test fewer
+prefill_attention_test sliding_window
+decode_attention_test sliding_window
+sketch_decode_test each_group_size
+sketch_decode_test hold_the_signs
 CASES
 done
