@@ -7,6 +7,10 @@ for tool in memcheck racecheck; do
     echo "== $tool $test $case"
     timeout "${LONGSHORE_SANITIZE_SECONDS:-100}" compute-sanitizer --tool "$tool" --print-limit 3 "$build/$test" "$case" 2>&1 | grep -v "^=========$" | tail -12
   done <<'CASES'
+prefill_attention_test sliding_window
+decode_attention_test sliding_window
+sketch_decode_test for_each_group_size
+sketch_decode_test hold_the_signs
 prefill_attention_test after_a_cached_prefix
 prefill_attention_test seven_heads
 prefill_attention_test second_look
@@ -19,9 +23,6 @@ linear/elementwise_test split
 linear/elementwise_test gated
 linear/sampling_test best_token
 linear/int8_blocks_test fewer
-prefill_attention_test sliding_window
-decode_attention_test sliding_window
 sketch_decode_test each_group_size
-sketch_decode_test hold_the_signs
 CASES
 done
