@@ -23,6 +23,5 @@ linear/elementwise_test split
 linear/elementwise_test gated
 linear/sampling_test best_token
 linear/int8_blocks_test fewer
-sketch_decode_test each_group_size
 CASES
 done

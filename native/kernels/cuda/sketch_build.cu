@@ -119,9 +119,9 @@ cudaError_t LaunchSketchBuild(const SketchBuild& params, cudaStream_t stream) {
   if (params.tile_count == 0) return cudaSuccess;
   const dim3 grid(params.tile_count, params.kv_heads);
   switch (SketchDepth(params.head_dim)) {
-    case 64: SketchBuildKernel<64><<<grid, 32 * kWarps, 0, stream>>>(params, SketchSigns()); break;
-    case 128: SketchBuildKernel<128><<<grid, 32 * kWarps, 0, stream>>>(params, SketchSigns()); break;
-    default: SketchBuildKernel<256><<<grid, 32 * kWarps, 0, stream>>>(params, SketchSigns()); break;
+    case 64: SketchBuildKernel<64><<<grid, 32 * kWarps, 0, stream>>>(params, kSketchSigns); break;
+    case 128: SketchBuildKernel<128><<<grid, 32 * kWarps, 0, stream>>>(params, kSketchSigns); break;
+    default: SketchBuildKernel<256><<<grid, 32 * kWarps, 0, stream>>>(params, kSketchSigns); break;
   }
   return cudaGetLastError();
 }

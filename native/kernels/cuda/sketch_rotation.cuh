@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdint>
 
-#include "engine/philox.h"
 #include "kernels/cuda/sketch_pool.h"
 
 namespace longshore::cuda {
@@ -15,15 +14,8 @@ struct RotationSigns {
   uint32_t word[kMaxHeadDim / 32];
 };
 
-inline const RotationSigns& SketchSigns() {
-  static const RotationSigns signs = [] {
-    constexpr uint64_t kSeed = 0x6c6f6e6773686f72;
-    RotationSigns drawn = {};
-    for (int i = 0; i < kMaxHeadDim; i++) drawn.word[i / 32] |= static_cast<uint32_t>(!(UniformAt(kSeed, i) < 0.5)) << (i % 32);
-    return drawn;
-  }();
-  return signs;
-}
+// Drawn once by the CPU's generator; test/cuda/sketch_rotation_test.cu compares them with it.
+constexpr RotationSigns kSketchSigns = {{0xdc382510, 0xa35d5427, 0xb3f17a3b, 0x46ae76e2, 0x66c7bb89, 0x5dbbf3e4, 0xbf54c54b, 0x2728ff72}};
 
 // How a row of kDepth channels lies in a warp: lane l % kLanes holds channels 128 p + 4 l .. + 3.
 template <int kDepth>

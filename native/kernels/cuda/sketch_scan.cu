@@ -218,8 +218,8 @@ cudaError_t Launch(const SketchDecode& params, cudaStream_t stream) {
   const int64_t warps = int64_t{132} * 2 * kWarps, work = static_cast<int64_t>(blocks) * params.kv_heads * params.sequences;
   const int per_warp = static_cast<int>(std::clamp<int64_t>((work + warps - 1) / warps, 1, 16));
   const dim3 grid((blocks + kWarps * per_warp - 1) / (kWarps * per_warp), params.kv_heads, params.sequences);
-  if (params.heads / params.kv_heads <= 4) SketchScanKernel<kDepth, 4><<<grid, 32 * kWarps, 0, stream>>>(params, SketchSigns(), per_warp);
-  else SketchScanKernel<kDepth, 8><<<grid, 32 * kWarps, 0, stream>>>(params, SketchSigns(), per_warp);
+  if (params.heads / params.kv_heads <= 4) SketchScanKernel<kDepth, 4><<<grid, 32 * kWarps, 0, stream>>>(params, kSketchSigns, per_warp);
+  else SketchScanKernel<kDepth, 8><<<grid, 32 * kWarps, 0, stream>>>(params, kSketchSigns, per_warp);
   return cudaGetLastError();
 }
 

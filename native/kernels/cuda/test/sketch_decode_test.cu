@@ -82,7 +82,7 @@ Answer Run(SketchDecode params) {
 
 std::vector<float> Rotate(std::vector<float> x) {
   const size_t depth = x.size();
-  for (size_t i = 0; i < depth; i++) x[i] *= (SketchSigns().word[i / 32] >> (i % 32) & 1 ? -1.0f : 1.0f) / std::sqrt(static_cast<float>(depth));
+  for (size_t i = 0; i < depth; i++) x[i] *= (kSketchSigns.word[i / 32] >> (i % 32) & 1 ? -1.0f : 1.0f) / std::sqrt(static_cast<float>(depth));
   for (size_t width = 1; width < depth; width *= 2)
     for (size_t i = 0; i < depth; i += 2 * width)
       for (size_t j = i; j < i + width; j++) {
