@@ -25,7 +25,8 @@ struct Bench {
   Engine& engine;
   const EngineOptions& options;
 
-  void Print(const char* kind, uint32_t n, uint32_t tokens, const std::vector<double>& ms) const {
+  // `density`: of the sparse rows of prefill, 1 where there are none.
+  void Print(const char* kind, uint32_t n, uint32_t tokens, const std::vector<double>& ms, double density) const {
     const double median = Median(ms);
     JsonLine()
         .Add("bench", kind)
@@ -40,6 +41,9 @@ struct Bench {
         .Add("kv_dtype", options.kv_dtype == KvDtype::kF32 ? "f32" : "bf16")
         .Add("model", engine.info().name)
         .Add("weights", engine.info().weights_format)
+        .Add("backend", engine.info().backend)
+        .Add("policy", options.policy)
+        .Add("density", density, 5)
         .Print();
   }
 };
@@ -65,6 +69,7 @@ Status Bench(Arguments& arguments) {
     if (n == 0) continue;
     Sequence sequence(engine, options.max_batch_tokens);
     std::vector<double> prefill_ms, decode_ms;
+    const EngineStats before = engine.stats();
     uint32_t next = 0;
     // One run more than asked: the first touches memory for the first time.
     for (uint64_t run = 0; run <= repeats; run++) {
@@ -80,8 +85,11 @@ Status Bench(Arguments& arguments) {
       prefill_ms.push_back(std::chrono::duration<double, std::milli>(prefilled - start).count());
       decode_ms.push_back(std::chrono::duration<double, std::milli>(end - prefilled).count());
     }
-    bench.Print("prefill", n, n, prefill_ms);
-    if (decode > 0) bench.Print("decode", n, decode, decode_ms);
+    const EngineStats after = engine.stats();
+    const uint64_t causal = after.causal_entries - before.causal_entries;
+    const double density = causal > 0 ? static_cast<double>(after.computed_entries - before.computed_entries) / static_cast<double>(causal) : 1.0;
+    bench.Print("prefill", n, n, prefill_ms, density);
+    if (decode > 0) bench.Print("decode", n, decode, decode_ms, 1.0);
   }
   return Status::Ok();
 }

@@ -14,5 +14,6 @@ Status BenchCodec(Arguments& arguments);
 Status Evaluate(Arguments& arguments);
 Status Decode(Arguments& arguments);
 Status AttentionMass(Arguments& arguments);
+Status Logits(Arguments& arguments);
 
 }  // namespace longshore::cli

@@ -28,8 +28,9 @@ constexpr const char* kUsage = R"(usage: longshore-native <command> --model <fil
                                                   [--restored] decodes KV that another engine computed
   attention-mass --context <ids, file or -> --questions <file.jsonl> [--keys 100,300,1000,3000,10000]
                                                   mass that the questions' tokens give to so many keys, chosen for each query or once for all
+  logits   --tokens <ids, file or -> --out <file>  raw f32 logits after each token
 
-every command: [--threads 0 (all)] [--batch 1024] [--kv bf16|f32] [--isa auto|portable|avx2|avx512] [--exact] [--backend auto]
+every command: [--threads 0 (all)] [--batch 1024] [--kv bf16|f32] [--isa auto|portable|avx2|avx512] [--exact] [--backend auto|cpu|cuda]
                [--policy dense (a built-in name or a policy file)]
                [--decode-policy dense|sketch_topk|block_topk|graph] [--decode-min 8192] [--rescore 0.005] [--keep 0.99] [--blocks 0.02]
                [--beam 64] [--scan 0.05] [--sample 16] [--nearest 32] [--degree 32]
@@ -48,6 +49,7 @@ int main(int argc, char** argv) {
                                    : command == "bench-codec" ? cli::BenchCodec
                                    : command == "decode"   ? cli::Decode
                                    : command == "attention-mass" ? cli::AttentionMass
+                                   : command == "logits"   ? cli::Logits
                                                            : nullptr;
   if (run == nullptr) {
     std::fputs(kUsage, command == "help" || command == "--help" ? stdout : stderr);

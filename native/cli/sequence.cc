@@ -36,7 +36,8 @@ Status Sequence::Feed(std::span<const uint32_t> tokens, const SamplingParams* sa
     if (tokens.empty() && sampling) {
       item.sample = true;
       item.sampling = *sampling;
-      item.history = history_;
+      const bool penalties = sampling->repetition_penalty != 1.f || sampling->presence_penalty != 0.f || sampling->frequency_penalty != 0.f;
+      if (penalties) item.history = history_;
     }
     if (Status status = engine_.Step({&item, 1}, &outputs, nullptr); !status.ok()) return status;
     position_ += static_cast<uint32_t>(take);

@@ -211,30 +211,18 @@ Status CpuEngine::RunStep(std::span<const StepItem> items, std::vector<StepOutpu
   return sampled;
 }
 
-Status CpuEngine::CheckBlock(uint32_t block, uint32_t layer, uint32_t tokens, size_t bytes) const {
-  if (closed_) return {Code::kClosed, "the engine is closed"};
-  if (block >= options_.kv_blocks)
-    return {Code::kInvalidArgument, "block " + std::to_string(block) + " is not below the pool's " + std::to_string(options_.kv_blocks)};
-  if (layer >= info_.layers)
-    return {Code::kInvalidArgument, "layer " + std::to_string(layer) + " is not below the model's " + std::to_string(info_.layers)};
-  if (tokens == 0 || tokens > kBlockTokens)
-    return {Code::kInvalidArgument, std::to_string(tokens) + " tokens; a block holds 1 to " + std::to_string(kBlockTokens)};
-  const uint64_t expected = info_.kv_bytes_per_token / info_.layers * tokens;
-  if (bytes != expected)
-    return {Code::kInvalidArgument, "a buffer of " + std::to_string(bytes) + " bytes; " + std::to_string(tokens) + " tokens of a layer take " + std::to_string(expected)};
-  return Status::Ok();
-}
-
 Status CpuEngine::ReadBlock(uint32_t block, uint32_t layer, uint32_t tokens, std::span<uint8_t> dst) const {
   std::shared_lock life(life_);
-  if (Status s = CheckBlock(block, layer, tokens, dst.size()); !s.ok()) return s;
+  if (closed_) return {Code::kClosed, "the engine is closed"};
+  if (Status s = CheckBlockAccess({options_.kv_blocks, info_.layers, info_.kv_bytes_per_token}, block, layer, tokens, dst.size()); !s.ok()) return s;
   kv_.Read(block, layer, tokens, dst.data());
   return Status::Ok();
 }
 
 Status CpuEngine::WriteBlock(uint32_t block, uint32_t layer, uint32_t tokens, std::span<const uint8_t> src) {
   std::shared_lock life(life_);
-  if (Status s = CheckBlock(block, layer, tokens, src.size()); !s.ok()) return s;
+  if (closed_) return {Code::kClosed, "the engine is closed"};
+  if (Status s = CheckBlockAccess({options_.kv_blocks, info_.layers, info_.kv_bytes_per_token}, block, layer, tokens, src.size()); !s.ok()) return s;
   kv_.WriteRaw(block, layer, tokens, src.data());
   forward_->Restored(block, layer);
   return Status::Ok();

@@ -26,7 +26,6 @@ class CpuEngine final : public Engine {
  private:
   Status Load(const EngineOptions& options);
   void Describe(const std::string& digest);
-  Status CheckBlock(uint32_t block, uint32_t layer, uint32_t tokens, size_t bytes) const;
   Status StepLocked(std::span<const StepItem> items, std::vector<StepOutput>* outputs, const std::atomic<int32_t>* cancel);
   Status RunStep(std::span<const StepItem> items, std::vector<StepOutput>* outputs, const std::atomic<int32_t>* cancel);
 

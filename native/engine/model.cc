@@ -60,16 +60,23 @@ Status Pack(const ModelFile& file, const std::string& name, const PackedMatrix::
 
 }  // namespace
 
+Result<const Family*> ServedFamily(const ModelFile& file) {
+  const Family* family = FindFamily(file.family());
+  if (!family)
+    return Status(Code::kUnsupported, "models of the family '" + file.family() + "' are not supported; supported are " + FamilyNames());
+  if (Status s = CheckLimits(file.hyperparameters()); !s.ok()) return s;
+  if (Status s = family->check(file.hyperparameters()); !s.ok()) return s;
+  return family;
+}
+
 Result<std::unique_ptr<Model>> Model::Load(const std::string& path, bool exact, ThreadPool& pool) {
   Result<std::unique_ptr<ModelFile>> file = ModelFile::Open(path);
   if (!file.ok()) return file.status();
   auto model = std::make_unique<Model>();
   model->file_ = std::move(file.value());
-  model->family_ = FindFamily(model->file_->family());
-  if (!model->family_)
-    return Status(Code::kUnsupported, "models of the family '" + model->file_->family() + "' are not supported; supported are " + FamilyNames());
-  if (Status s = CheckLimits(model->h()); !s.ok()) return s;
-  if (Status s = model->family_->check(model->h()); !s.ok()) return s;
+  Result<const Family*> family = ServedFamily(*model->file_);
+  if (!family.ok()) return family.status();
+  model->family_ = family.value();
   if (Status s = model->LoadTensors(exact, pool); !s.ok()) return s;
   return model;
 }

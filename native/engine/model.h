@@ -22,6 +22,9 @@ struct Layer {
   PackedMatrix gate, up, down;                  // [intermediate, hidden], down [hidden, intermediate]
 };
 
+// The family of a file whose shape the engine's graph serves. kUnsupported (family, a shape beyond the limits) or kCorrupt.
+Result<const Family*> ServedFamily(const ModelFile& file);
+
 class Model {
  public:
   // Errors: ModelFile::Open's; kUnsupported (family, a shape beyond the kernels' limits), kCorrupt (a tensor is missing).

@@ -18,6 +18,7 @@ class Rope {
 
   uint32_t half() const { return static_cast<uint32_t>(frequencies_.size()); }
   std::span<const float> frequencies() const { return frequencies_; }
+  double magnitude() const { return magnitude_; }
   // cos and sin [half] of one position. The angle is rounded to f32 as transformers and ggml do it; its cos and sin are not.
   void Angles(uint32_t position, float* cos, float* sin) const;
 

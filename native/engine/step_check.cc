@@ -59,4 +59,17 @@ Status CheckStep(std::span<const StepItem> items, const StepLimits& limits) {
   return CheckSharing(items);
 }
 
+Status CheckBlockAccess(const BlockLimits& limits, uint32_t block, uint32_t layer, uint32_t tokens, size_t bytes) {
+  if (block >= limits.kv_blocks)
+    return {Code::kInvalidArgument, "block " + std::to_string(block) + " is not below the pool's " + std::to_string(limits.kv_blocks)};
+  if (layer >= limits.layers)
+    return {Code::kInvalidArgument, "layer " + std::to_string(layer) + " is not below the model's " + std::to_string(limits.layers)};
+  if (tokens == 0 || tokens > kBlockTokens)
+    return {Code::kInvalidArgument, std::to_string(tokens) + " tokens; a block holds 1 to " + std::to_string(kBlockTokens)};
+  const uint64_t expected = limits.kv_bytes_per_token / limits.layers * tokens;
+  if (bytes != expected)
+    return {Code::kInvalidArgument, "a buffer of " + std::to_string(bytes) + " bytes; " + std::to_string(tokens) + " tokens of a layer take " + std::to_string(expected)};
+  return Status::Ok();
+}
+
 }  // namespace longshore
