@@ -9,10 +9,11 @@
 namespace longshore::cli {
 namespace {
 
-// Any ids do: dense arithmetic takes the same time for all of them.
-std::vector<uint32_t> SomeTokens(uint32_t count, uint32_t vocab) {
+// Any ids do for dense arithmetic: it takes the same time for all of them. Sparse attention finds structure only where there is some:
+// runs of `run` equal tokens are the plainest kind.
+std::vector<uint32_t> SomeTokens(uint32_t count, uint32_t vocab, uint32_t run) {
   std::vector<uint32_t> tokens(count);
-  for (uint32_t i = 0; i < count; i++) tokens[i] = (i * 2654435761u >> 7) % vocab;
+  for (uint32_t i = 0; i < count; i++) tokens[i] = (i / run * 2654435761u >> 7) % vocab;
   return tokens;
 }
 
@@ -21,12 +22,16 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+// Shares of the causal score entries of a prefill's sparse rows: computed with their values, and scored without.
+struct Density {
+  double computed = 1, scanned = 0;
+};
+
 struct Bench {
   Engine& engine;
   const EngineOptions& options;
 
-  // `density`: of the sparse rows of prefill, 1 where there are none.
-  void Print(const char* kind, uint32_t n, uint32_t tokens, const std::vector<double>& ms, double density) const {
+  void Print(const char* kind, uint32_t n, uint32_t tokens, const std::vector<double>& ms, const Density& density) const {
     const double median = Median(ms);
     JsonLine()
         .Add("bench", kind)
@@ -43,7 +48,8 @@ struct Bench {
         .Add("weights", engine.info().weights_format)
         .Add("backend", engine.info().backend)
         .Add("policy", options.policy)
-        .Add("density", density, 5)
+        .Add("density", density.computed, 5)
+        .Add("scanned", density.scanned, 5)
         .Print();
   }
 };
@@ -54,15 +60,17 @@ Status Bench(Arguments& arguments) {
   const EngineOptions options = ReadEngineOptions(arguments);
   const std::vector<uint32_t> lengths = arguments.Integers("prefill", {512, 2048});
   const auto decode = static_cast<uint32_t>(arguments.Integer("decode", 64, 1u << 20));
+  const auto run_length = static_cast<uint32_t>(arguments.Integer("run-length", 1, 1u << 20));
   const uint64_t repeats = std::max<uint64_t>(1, arguments.Integer("repeat", 3, 1000));
   if (Status status = arguments.Finish(); !status.ok()) return status;
+  if (run_length == 0) return {Code::kInvalidArgument, "--run-length must be at least 1"};
   const uint32_t longest = *std::max_element(lengths.begin(), lengths.end());
   if (longest == 0 || longest > (1u << 24)) return {Code::kInvalidArgument, "--prefill lengths must be from 1 to 16777216"};
   auto opened = OpenFor(options, uint64_t{longest} + decode);
   if (!opened.ok()) return opened.status();
   Engine& engine = *opened.value();
   const struct Bench bench{engine, options};
-  const auto tokens = SomeTokens(longest, engine.info().vocab);
+  const auto tokens = SomeTokens(longest, engine.info().vocab, run_length);
   const SamplingParams greedy;
   using Clock = std::chrono::steady_clock;
   for (const uint32_t n : lengths) {
@@ -87,9 +95,10 @@ Status Bench(Arguments& arguments) {
     }
     const EngineStats after = engine.stats();
     const uint64_t causal = after.causal_entries - before.causal_entries;
-    const double density = causal > 0 ? static_cast<double>(after.computed_entries - before.computed_entries) / static_cast<double>(causal) : 1.0;
+    const auto share = [&](uint64_t entries) { return static_cast<double>(entries) / static_cast<double>(causal); };
+    const Density density = causal == 0 ? Density() : Density{share(after.computed_entries - before.computed_entries), share(after.scanned_entries - before.scanned_entries)};
     bench.Print("prefill", n, n, prefill_ms, density);
-    if (decode > 0) bench.Print("decode", n, decode, decode_ms, 1.0);
+    if (decode > 0) bench.Print("decode", n, decode, decode_ms, {});
   }
   return Status::Ok();
 }

@@ -13,8 +13,9 @@ constexpr const char* kUsage = R"(usage: longshore-native <command> --model <fil
   generate --tokens <ids, file or -> [--max 48]   continues a prompt of token ids until an end token; [--ignore-eos]
            [--temperature 0 --top-k 0 --top-p 1 --min-p 0 --repetition-penalty 1 --presence-penalty 0
             --frequency-penalty 0 --seed 0]
-  bench    [--prefill 512,2048] [--decode 64] [--repeat 3]
-                                                  tokens per second: prompts of these lengths, then decoding after each
+  bench    [--prefill 512,2048] [--decode 64] [--repeat 3] [--run-length 1]
+                                                  tokens per second: prompts of these lengths, then decoding after each. The prompt is runs of
+                                                  equal tokens; on a card, --model may be random:llama-3-8b[,layers=n][,seed=n][,query_scale=x]
   bench-prefill-attention --tokens <ids, file or -> --policy <name or file> [--dense-sample 0]
                                                   attention of a prefill under a policy against dense attention, timed whole
                                                   or on so many query blocks and scaled

@@ -141,7 +141,7 @@ Status CudaEngine::RunDecode(std::span<const StepItem> items, std::vector<StepOu
   if (Status s = CudaStatus(cudaStreamSynchronize(stream_), "a decode step"); !s.ok()) return s;
   for (uint32_t i = 0; i < items.size(); ++i) {
     StepOutput& out = (*outputs)[i];
-    if (!SamplesOnCard(items[i])) {
+    if (!DrawsOnCard(items[i])) {
       if (Status s = SampleOnHost(items[i], i, &out); !s.ok()) return s;
       continue;
     }
@@ -180,7 +180,7 @@ Status CudaEngine::Finish(std::span<const StepItem> items, const StepPlan& plan,
     const uint32_t count = std::min(kLogitRows, total - first);
     if (Status s = forward_->Logits(at.wanted + first, count, stream_); !s.ok()) return s;
     int32_t* const tokens = drawn_.as<int32_t>();
-    if (Status s = forward_->Draw(at.sampling + first, count, tokens, reinterpret_cast<float*>(tokens) + kLogitRows, stream_); !s.ok()) return s;
+    if (Status s = forward_->Draw(count, tokens, reinterpret_cast<float*>(tokens) + kLogitRows, stream_); !s.ok()) return s;
     cudaError_t error = cudaMemcpyAsync(row_.as<void>(), tokens, drawn_.bytes(), cudaMemcpyDeviceToHost, stream_);
     if (error == cudaSuccess) error = cudaStreamSynchronize(stream_);
     if (error != cudaSuccess) return CudaStatus(error, "a step");
@@ -198,7 +198,7 @@ Status CudaEngine::Finish(std::span<const StepItem> items, const StepPlan& plan,
         if (Status s = CudaStatus(cudaMemcpy(to, row, info_.vocab * sizeof(float), cudaMemcpyDeviceToHost), "copying logits"); !s.ok()) return s;
       }
       if (!item.sample || !last) continue;
-      if (!SamplesOnCard(item)) {
+      if (!DrawsOnCard(item)) {
         if (Status s = SampleOnHost(item, i, &out); !s.ok()) return s;
         continue;
       }
@@ -246,10 +246,13 @@ EngineStats CudaEngine::stats() const {
   std::shared_lock life(life_);
   std::lock_guard lock(stats_mutex_);
   EngineStats stats = stats_;
-  unsigned long long halves = 0;
-  const unsigned long long* counter = closed_ ? nullptr : forward_->workspace().blocks_read;
-  if (counter != nullptr && cudaMemcpy(&halves, counter, sizeof halves, cudaMemcpyDeviceToHost) == cudaSuccess)
-    stats.computed_entries = halves * (longshore::kBlockTokens / 2) * longshore::kBlockTokens;
+  unsigned long long halves[2] = {};  // listed, read
+  const unsigned long long* counter = closed_ ? nullptr : forward_->workspace().half_blocks;
+  if (counter != nullptr && cudaMemcpy(halves, counter, sizeof halves, cudaMemcpyDeviceToHost) == cudaSuccess) {
+    constexpr uint64_t kEntries = uint64_t{longshore::kBlockTokens / 2} * longshore::kBlockTokens;
+    stats.computed_entries = halves[1] * kEntries;
+    stats.scanned_entries = (halves[0] - halves[1]) * kEntries;
+  }
   return stats;
 }
 

@@ -11,7 +11,6 @@ namespace longshore::cuda {
 struct DecodeGraphs::Head {
   int32_t tokens[kMaxRows], positions[kMaxRows], lengths[kMaxRows], rows[kMaxRows];
   PrefillTile tiles[kMaxRows];
-  RowSampling sampling[kMaxRows];
 };
 
 Status DecodeGraphs::Allocate(DeviceForward& forward, uint32_t max_blocks, uint32_t spare_block) {
@@ -49,7 +48,7 @@ Status DecodeGraphs::Enqueue(const Shape& shape, cudaStream_t stream) {
   if (Status s = forward_->Run(step, nullptr, stream); !s.ok()) return s;
   if (Status s = forward_->Logits(head->rows, shape.rows, stream); !s.ok()) return s;
   int32_t* tokens = device_results_.as<int32_t>();
-  return forward_->Draw(head->sampling, shape.rows, tokens, reinterpret_cast<float*>(tokens) + kMaxRows, stream);
+  return forward_->Draw(shape.rows, tokens, reinterpret_cast<float*>(tokens) + kMaxRows, stream);
 }
 
 Status DecodeGraphs::Capture(const Shape& shape, cudaStream_t stream, cudaGraphExec_t* out) {
@@ -77,7 +76,6 @@ Status DecodeGraphs::Run(std::span<const StepItem> items, cudaStream_t stream) {
     head_->lengths[i] = static_cast<int32_t>(position + 1);
     head_->tiles[i] = {static_cast<int32_t>(i) - slot, slot, static_cast<int16_t>(slot + 1), static_cast<int32_t>(position / longshore::kBlockTokens),
                        static_cast<int32_t>(i)};
-    head_->sampling[i] = real ? RowSamplingOf(items[i]) : RowSampling{0.f, 1.f, 0.f, 0, 0, 0};
     int32_t* row = table_ + uint64_t{i} * max_blocks_;
     if (real) std::copy_n(items[i].block_table.begin(), blocks, row);
     else row[0] = static_cast<int32_t>(spare_block_);

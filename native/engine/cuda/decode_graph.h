@@ -28,7 +28,7 @@ class DecodeGraphs {
   Status Allocate(DeviceForward& forward, uint32_t max_blocks, uint32_t spare_block);
   void Clear();
 
-  // Runs a step of single tokens; drawn() and workspace().logits then hold row i's results for item i. All rows are drawn.
+  // Runs a step of single tokens; tokens(), logprobs() and workspace().logits then hold row i's for item i: the best token of each.
   Status Run(std::span<const StepItem> items, cudaStream_t stream);
 
   // Host copies, valid once the stream has been waited for.

@@ -6,6 +6,7 @@
 #include "kernels/cuda/block_count.h"
 #include "kernels/cuda/block_energy.h"
 #include "kernels/cuda/decode_attention.h"
+#include "kernels/cuda/greedy.h"
 #include "kernels/cuda/kv_write.h"
 #include "kernels/cuda/linear/embed.h"
 #include "kernels/cuda/linear/gated_activation.h"
@@ -203,7 +204,9 @@ cudaError_t DeviceForward::PrefillGroup(uint32_t layer, const ForwardStep& step,
     attention.read_count = policy.tau > 0 ? work_.read_count : nullptr;
     LONGSHORE_TRY(LaunchPrefillAttention(attention, stream));
     const int32_t lists = heads * energy.tile_count;
-    LONGSHORE_TRY(LaunchBlockCount(policy.tau > 0 ? BlockCount{work_.read_count, 2 * lists, 1, work_.blocks_read} : BlockCount{work_.mask_count, lists, 2, work_.blocks_read}, stream));
+    const BlockCount listed = {work_.mask_count, lists, 2, work_.half_blocks}, read = {work_.read_count, 2 * lists, 1, work_.half_blocks + 1};
+    LONGSHORE_TRY(LaunchBlockCount(listed, stream));
+    LONGSHORE_TRY(LaunchBlockCount(policy.tau > 0 ? read : BlockCount{work_.mask_count, lists, 2, work_.half_blocks + 1}, stream));
     attention.mask = nullptr;
     attention.read_count = nullptr;
     attention.mask_count = nullptr;
@@ -279,8 +282,8 @@ Status DeviceForward::Logits(const int32_t* rows, uint32_t count, cudaStream_t s
   return Failed(error, "logits");
 }
 
-Status DeviceForward::Draw(const RowSampling* sampling, uint32_t count, int32_t* tokens, float* logprobs, cudaStream_t stream) {
-  return Failed(LaunchSampling({work_.logits, sampling, static_cast<int32_t>(count), static_cast<int32_t>(model_->h().vocab), tokens, logprobs}, stream),
+Status DeviceForward::Draw(uint32_t count, int32_t* tokens, float* logprobs, cudaStream_t stream) {
+  return Failed(LaunchGreedy({work_.logits, static_cast<int32_t>(count), static_cast<int32_t>(model_->h().vocab), tokens, logprobs, work_.best}, stream),
                 "drawing tokens");
 }
 

@@ -42,8 +42,8 @@ class DeviceForward {
 
   // Logits of `count` <= kLogitRows rows of the last Run, named by device row numbers, into workspace().logits.
   Status Logits(const int32_t* rows, uint32_t count, cudaStream_t stream);
-  // Draws from logits: tokens [count], logprobs [count] or null, on the device.
-  Status Draw(const RowSampling* sampling, uint32_t count, int32_t* tokens, float* logprobs, cudaStream_t stream);
+  // The best of each row of logits: tokens [count], logprobs [count], on the device.
+  Status Draw(uint32_t count, int32_t* tokens, float* logprobs, cudaStream_t stream);
 
  private:
   cudaError_t RunLayer(uint32_t index, const ForwardStep& step, cudaStream_t stream);

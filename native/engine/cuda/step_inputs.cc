@@ -6,15 +6,10 @@
 
 namespace longshore::cuda {
 
-RowSampling RowSamplingOf(const StepItem& item) {
+bool DrawsOnCard(const StepItem& item) {
   const SamplingParams& s = item.sampling;
-  return {s.temperature, s.top_p, s.min_p, static_cast<int32_t>(s.top_k), s.seed, uint64_t{item.position} + item.tokens.size()};
-}
-
-bool SamplesOnCard(const StepItem& item) {
-  const SamplingParams& s = item.sampling;
-  return s.repetition_penalty == 1.f && s.presence_penalty == 0.f && s.frequency_penalty == 0.f && s.top_logprobs == 0 && s.logit_bias.empty() &&
-         s.banned.empty() && s.top_k <= INT32_MAX && !item.want_logits;
+  return s.temperature == 0.f && s.repetition_penalty == 1.f && s.presence_penalty == 0.f && s.frequency_penalty == 0.f && s.top_logprobs == 0 &&
+         s.logit_bias.empty() && s.banned.empty();
 }
 
 StepPointers StepInputs::Place(const StepPlan& plan, Parts* parts) {
@@ -26,7 +21,6 @@ StepPointers StepInputs::Place(const StepPlan& plan, Parts* parts) {
   p.decode_tiles = parts->Take<PrefillTile>(plan.decodes);
   p.blocks = parts->Take<PrefillTile>(plan.blocks.size());
   p.wanted = parts->Take<int32_t>(plan.wanted.size());
-  p.sampling = parts->Take<RowSampling>(plan.wanted.size());
   p.table = parts->Take<int32_t>(uint64_t{plan.sequences()} * plan.max_blocks);
   return p;
 }
@@ -49,10 +43,7 @@ Status StepInputs::Copy(const StepPlan& plan, std::span<const StepItem> items, c
   std::copy(plan.tiles.begin(), plan.tiles.end(), host.tiles);
   std::copy(plan.decode_tiles.begin(), plan.decode_tiles.end(), host.decode_tiles);
   std::copy(plan.blocks.begin(), plan.blocks.end(), host.blocks);
-  for (size_t i = 0; i < plan.wanted.size(); ++i) {
-    host.wanted[i] = static_cast<int32_t>(plan.wanted[i].row);
-    host.sampling[i] = RowSamplingOf(items[plan.wanted[i].item]);
-  }
+  for (size_t i = 0; i < plan.wanted.size(); ++i) host.wanted[i] = static_cast<int32_t>(plan.wanted[i].row);
   for (size_t s = 0; s < plan.order.size(); ++s) {
     const StepItem& item = items[plan.order[s]];
     const uint64_t blocks = (uint64_t{item.position} + item.tokens.size() + longshore::kBlockTokens - 1) / longshore::kBlockTokens;

@@ -8,7 +8,6 @@
 
 #include "engine/cuda/memory.h"
 #include "engine/cuda/step_plan.h"
-#include "kernels/cuda/linear/sampling.h"
 
 namespace longshore::cuda {
 
@@ -18,7 +17,6 @@ struct StepPointers {
   int32_t* lengths;                     // [decodes]
   PrefillTile *tiles, *decode_tiles, *blocks;
   int32_t* wanted;                      // [wanted] rows
-  RowSampling* sampling;                // [sequences]
   int32_t* table;                       // [sequences][table_stride]
 };
 
@@ -35,9 +33,7 @@ class StepInputs {
   DeviceMemory device_;
 };
 
-// The sampling of an item as the card's kernel takes it.
-RowSampling RowSamplingOf(const StepItem& item);
-// Whether the card's kernel gives all that the item asks for.
-bool SamplesOnCard(const StepItem& item);
+// Whether the card's kernel gives all that the item asks for: the best token, and its log-probability.
+bool DrawsOnCard(const StepItem& item);
 
 }  // namespace longshore::cuda

@@ -22,11 +22,15 @@ void AddGroup(std::span<const PrefillChunk> chunks, uint32_t first, uint64_t spa
   group.first_sequence = first;
   group.first_tile = static_cast<uint32_t>(plan->tiles.size());
   group.first_block = static_cast<uint32_t>(plan->blocks.size());
-  for (const PrefillTile& tile : PlanPrefillTiles(chunks)) {
-    plan->tiles.push_back(tile);
-    group.tiles++;
-    if ((uint64_t{static_cast<uint32_t>(tile.query_block)} + 1) * kBlockTokens > sparse_after) group.sparse_tiles++;
-  }
+  std::vector<PrefillTile> tiles = PlanPrefillTiles(chunks);
+  // The energy of a few rows, a prompt's last ones say, misses what a single row looks for (engine/sparse/select_energy.cc): a query block that is not
+  // computed whole stays dense.
+  const auto sparse = std::stable_partition(tiles.begin(), tiles.end(), [&](const PrefillTile& t) {
+    return t.last - t.first == static_cast<int>(kBlockTokens) && (uint64_t{static_cast<uint32_t>(t.query_block)} + 1) * kBlockTokens > sparse_after;
+  });
+  group.tiles = static_cast<uint32_t>(tiles.size());
+  group.sparse_tiles = static_cast<uint32_t>(sparse - tiles.begin());
+  plan->tiles.insert(plan->tiles.end(), tiles.begin(), tiles.end());
   for (size_t i = 0; i < chunks.size(); ++i) {
     const int32_t end = chunks[i].start + chunks[i].length, blocks = (end + static_cast<int32_t>(kBlockTokens) - 1) / static_cast<int32_t>(kBlockTokens);
     group.max_blocks = std::max(group.max_blocks, static_cast<uint32_t>(blocks));

@@ -16,8 +16,8 @@ struct StepPlan {
   // Consecutive prefill sequences whose attention is computed together; a tile's `sequence` counts from first_sequence.
   struct Group {
     uint32_t first_sequence = 0;
-    uint32_t first_tile = 0, tiles = 0;    // of `tiles`: longest first, so that the sparse ones come first
-    uint32_t sparse_tiles = 0;             // query blocks that end beyond the policy's min_tokens
+    uint32_t first_tile = 0, tiles = 0;    // of `tiles`: the sparse ones, then the others, each longest first
+    uint32_t sparse_tiles = 0;             // whole query blocks that end beyond the policy's min_tokens
     uint32_t first_block = 0, blocks = 0;  // of `blocks`: every block of its sequences, if any tile is sparse
     uint32_t max_blocks = 0;               // of its longest sequence
   };

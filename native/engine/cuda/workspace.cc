@@ -4,6 +4,7 @@
 
 #include "engine/cuda/card.h"
 #include "kernels/cuda/decode_attention.h"
+#include "kernels/cuda/greedy.h"
 #include "kernels/cuda/linear/gemm.h"
 #include "kernels/cuda/paged_kv.h"
 
@@ -33,6 +34,7 @@ void Workspace::Place(const DeviceModel& model, Parts* parts) {
   sampled = parts->Take<bf16>(uint64_t{kLogitRows} * h.hidden);
   sampled_normed = parts->Take<bf16>(uint64_t{kLogitRows} * h.hidden);
   logits = parts->Take<float>(uint64_t{kLogitRows} * h.vocab);
+  best = parts->Take<uint8_t>(static_cast<uint64_t>(GreedyPartialBytes(kLogitRows)));
   partial = parts->Take<float>(static_cast<uint64_t>(PartialFloats(h, decode_sequences, limits.max_blocks)));
   schedule = parts->Take<int32_t>(2);
   gemm = parts->Take<uint8_t>(static_cast<uint64_t>(Gemm::kWorkspaceBytes));
@@ -42,7 +44,7 @@ void Workspace::Place(const DeviceModel& model, Parts* parts) {
   mask = parts->Take<uint32_t>(h.heads * tiles * mask_words);
   mask_count = parts->Take<int32_t>(h.heads * tiles);
   read_count = parts->Take<int32_t>(h.heads * tiles * 2);
-  blocks_read = parts->Take<unsigned long long>(1);
+  half_blocks = parts->Take<unsigned long long>(2);
 }
 
 Status Workspace::Allocate(const DeviceModel& model, const Limits& wanted) {
@@ -52,7 +54,7 @@ Status Workspace::Allocate(const DeviceModel& model, const Limits& wanted) {
   mask = nullptr;
   mask_count = nullptr;
   read_count = nullptr;
-  blocks_read = nullptr;
+  half_blocks = nullptr;
   decode_sequences = kMaxSequences;
   while (decode_sequences > 1 && static_cast<uint64_t>(PartialFloats(model.h(), decode_sequences, wanted.max_blocks)) * sizeof(float) > kPartialBytes)
     decode_sequences /= 2;

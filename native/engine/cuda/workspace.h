@@ -39,6 +39,7 @@ struct Workspace {
   bf16* sampled;                  // [kLogitRows][hidden] hidden rows whose logits are wanted
   bf16* sampled_normed;           // [kLogitRows][hidden]
   float* logits;                  // [kLogitRows][vocab]
+  void* best;                     // parts of the rows' best tokens
   float* partial;
   int32_t* schedule;              // two zeros
   void* gemm;
@@ -46,7 +47,7 @@ struct Workspace {
   uint32_t* mask;                 // [heads][tiles][mask_words]
   int32_t* mask_count;            // [heads][tiles]
   int32_t* read_count;            // [heads][tiles][2]: what the second look left, for each half of a tile's rows
-  unsigned long long* blocks_read;  // half tiles times blocks, since the engine opened
+  unsigned long long* half_blocks;  // [2] half tiles times blocks since the engine opened: listed by the first look, read after the second
 
  private:
   void Place(const DeviceModel& model, Parts* parts);

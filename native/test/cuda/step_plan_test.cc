@@ -55,8 +55,8 @@ TEST(every_row_of_a_step_lies_in_exactly_one_tile_at_its_position) {
       for (uint32_t t = 0; t < group.tiles; ++t) {
         const PrefillTile& tile = plan.tiles[group.first_tile + t];
         mark(tile);
-        // Sparse tiles are those whose block ends beyond token 500, and they come first.
-        CHECK_EQ(t < group.sparse_tiles, (tile.query_block + 1) * 128 > 500);
+        // Sparse tiles are whole blocks that end beyond token 500, and they come first.
+        CHECK_EQ(t < group.sparse_tiles, tile.last - tile.first == 128 && (tile.query_block + 1) * 128 > 500);
         const StepItem& item = items[plan.order[group.first_sequence + tile.sequence]];
         CHECK(static_cast<uint32_t>(tile.query_block * 128 + tile.first) >= item.position);
       }

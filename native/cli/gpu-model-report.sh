@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Whole models on one CUDA card: builds, checks the engine against the CPU's and PyTorch's results, measures time to the first token and per decoded
+# token, and prints JSON lines. Needs: nvcc 12.4 or later, cmake, a card, python3 with PyTorch.
+# Usage: gpu-model-report.sh [the peer's script, e.g. torch_llama8b.py]; LONGSHORE_NEEDLE_MODEL, LONGSHORE_CLI (a program built elsewhere), LONGSHORE_ENGINE_TEST.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+build=${LONGSHORE_GPU_BUILD:-$here/build/gpu-model}
+out=${OUT:-$build}
+mkdir -p "$build" "$out"
+cli=${LONGSHORE_CLI:-$build/longshore-native}
+test=${LONGSHORE_ENGINE_TEST:-$build/cuda_engine_test}
+if [ -z "${LONGSHORE_CLI:-}" ]; then
+  cmake -S "$here" -B "$build" -DLONGSHORE_ADDON=OFF -DLONGSHORE_TESTS=ON -DLONGSHORE_CUDA=ON >"$build/configure.log"
+  cmake --build "$build" --parallel --target longshore-native cuda_engine_test >"$build/build.log" || { tail -40 "$build/build.log"; exit 1; }
+fi
+# cuBLASLt of PyTorch's own packages, where the system has none.
+libraries=$(python3 -c 'import nvidia.cu13 as m; print(list(m.__path__)[0] + "/lib")' 2>/dev/null || true)
+export LD_LIBRARY_PATH=${libraries:+$libraries:}/usr/local/cuda/lib64:${LD_LIBRARY_PATH:-}
+
+timeout 120 "$test"
+timeout 120 python3 "$here/test/cuda/llama_logits.py" "$cli" | tee "$out/model.jsonl"
+bench() { timeout 120 "$cli" bench --backend cuda "$@" | tee -a "$out/model.jsonl"; }
+bench --model random:llama-3-8b --batch 131072 --prefill 2048,8192,32768,131072 --decode 64 --repeat 3
+# Attention as peaked as a trained model's: the line's density says how much of it was computed.
+bench --model random:llama-3-8b,query_scale="${LONGSHORE_QUERY_SCALE:-1.5}" --batch 131072 --prefill 8192,32768,131072 --decode 0 --repeat 3 --run-length 128 --policy block_energy
+[ $# = 0 ] || timeout 180 python3 "$1" | sed 's/^{/{"peer": "PyTorch", /' | tee -a "$out/model.jsonl"
