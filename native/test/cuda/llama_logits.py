@@ -35,7 +35,8 @@ def make_model():
 
 
 def norm(x, g):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS) * g
+    f = x.float()
+    return (f * torch.rsqrt(f.pow(2).mean(-1, keepdim=True) + EPS)).to(x.dtype) * g
 
 
 def rotate(x, cos, sin):
@@ -43,11 +44,11 @@ def rotate(x, cos, sin):
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
 
-def logits_f32(tensors, tokens):
-    w = lambda name: tensors[name].float()
+def logits(tensors, tokens, dtype):
+    w = lambda name: tensors[name].to(dtype)
     x, n = w("model.embed_tokens.weight")[tokens], len(tokens)
     angle = torch.arange(n, device=dev).float()[:, None] * (1.0 / THETA ** (torch.arange(0, HD, 2, device=dev).float() / HD))
-    cos, sin = angle.cos(), angle.sin()
+    cos, sin = angle.cos().to(dtype), angle.sin().to(dtype)
     mask = torch.full((n, n), float("-inf"), device=dev).triu(1)
     for i in range(L):
         at = f"model.layers.{i}."
@@ -55,7 +56,7 @@ def logits_f32(tensors, tokens):
         heads = lambda name, count: (y @ w(at + f"self_attn.{name}_proj.weight").T).view(n, count, HD).transpose(0, 1)
         q, k, v = rotate(heads("q", H), cos, sin), rotate(heads("k", HK), cos, sin), heads("v", HK)
         k, v = k.repeat_interleave(H // HK, 0), v.repeat_interleave(H // HK, 0)
-        attended = torch.softmax(q @ k.transpose(1, 2) * HD ** -0.5 + mask, -1) @ v
+        attended = torch.softmax((q @ k.transpose(1, 2)).float() * HD ** -0.5 + mask, -1).to(dtype) @ v
         x = x + attended.transpose(0, 1).reshape(n, H * HD) @ w(at + "self_attn.o_proj.weight").T
         y = norm(x, w(at + "post_attention_layernorm.weight"))
         x = x + (F.silu(y @ w(at + "mlp.gate_proj.weight").T) * (y @ w(at + "mlp.up_proj.weight").T)) @ w(at + "mlp.down_proj.weight").T
@@ -70,7 +71,8 @@ with tempfile.TemporaryDirectory() as folder, torch.no_grad():
                   hidden_act="silu", attention_bias=False, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, torch_dtype="bfloat16")
     json.dump(config, open(folder + "/config.json", "w"))
     tokens = torch.randint(0, V, (tokens_wanted,), device=dev)
-    want = logits_f32(tensors, tokens).cpu().double()
+    want = logits(tensors, tokens, torch.float32).cpu().double()
+    peer = logits(tensors, tokens, torch.bfloat16).cpu().double()
     del tensors
     torch.cuda.empty_cache()
     open(folder + "/tokens", "w").write(" ".join(map(str, tokens.tolist())))
@@ -78,6 +80,7 @@ with tempfile.TemporaryDirectory() as folder, torch.no_grad():
                    stdout=subprocess.DEVNULL)
     got = torch.from_numpy(numpy.fromfile(folder + "/logits", dtype=numpy.float32)).view(tokens_wanted, V).double()
 error = ((got - want).norm() / want.norm()).item()
-print(json.dumps(dict(check="logits of 4 layers of the 8B shape against PyTorch f32", tokens=tokens_wanted, relative_error=round(error, 5),
+peer_error = ((peer - want).norm() / want.norm()).item()
+print(json.dumps(dict(check="logits of 4 layers of the 8B shape against PyTorch f32", tokens=tokens_wanted, relative_error=round(error, 5), of_pytorch_bf16=round(peer_error, 5),
                       worst_row=round(((got - want).norm(dim=1) / want.norm(dim=1)).max().item(), 5), same_best=round((got.argmax(1) == want.argmax(1)).double().mean().item(), 4))))
 sys.exit(not error < 2e-2)
