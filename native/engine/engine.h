@@ -2,8 +2,9 @@
 //
 // The engine knows physical KV blocks, not requests: the scheduler (TypeScript) owns block tables, eviction and fairness.
 // A step is idempotent: it writes the KV of the given tokens at the given positions and reads everything before them,
-// so an aborted step is simply submitted again. Logits of a sequence are bit-equal whatever it is batched with, however
-// its prompt is split over steps, and with any number of threads (batch invariance; docs/ARCHITECTURE.md).
+// so an aborted step is simply submitted again. On the CPU, logits of a sequence are bit-equal whatever it is batched with, however
+// its prompt is split over steps, and with any number of threads (batch invariance; docs/ARCHITECTURE.md). A card promises less: the
+// same step gives the same bits again (docs/design/0020), so its dense_tokens is 0.
 #pragma once
 
 #include <atomic>
@@ -26,7 +27,7 @@ enum class KvDtype : uint32_t { kBf16 = 1, kF32 = 2 };
 
 struct EngineOptions {
   std::string model_path;           // a .gguf file, or a folder with config.json and *.safetensors
-  std::string backend = "auto";     // "cpu", "cuda", "auto"
+  std::string backend = "auto";     // "cpu", "cuda", or "auto": a card that can serve all that is asked for here, else the CPU
   uint32_t threads = 0;             // 0: the cores this process may use (cores.h)
   uint32_t kv_blocks = 64;          // physical blocks in the pool
   KvDtype kv_dtype = KvDtype::kBf16;

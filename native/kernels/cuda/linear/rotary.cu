@@ -77,6 +77,48 @@ __global__ void __launch_bounds__(kWarps * 32) SplitQkvKernel(const SplitQkv par
   }
 }
 
+// The plain case, all channels of a head turning and no norm of heads: a thread takes eight channels and their eight partners, so that nothing goes
+// through shared memory and every access is 16 bytes.
+__global__ void __launch_bounds__(kWarps * 32) SplitQkvPairsKernel(const SplitQkv params) {
+  WaitForPrevious();
+  LetNextStart();
+  const int d = params.head_dim, half = d / 2, shares = half / 8, all = params.heads + 2 * params.kv_heads;
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * (kWarps * 32) + threadIdx.x, per_row = static_cast<int64_t>(all) * shares;
+  if (item >= params.rows * per_row) return;
+  const int64_t row = item / per_row;
+  const int rest = static_cast<int>(item - row * per_row), head = rest / shares, c = rest % shares * 8;
+  const bf16* from = params.qkv + (row * all + head) * d + c;
+  Octet low = Unpack(RawOctet(from)), high = Unpack(RawOctet(from + half));
+  if (params.bias != nullptr) {
+    const Octet low_bias = Unpack(RawOctet(params.bias + head * d + c)), high_bias = Unpack(RawOctet(params.bias + head * d + c + half));
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      low.v[j] += low_bias.v[j];
+      high.v[j] += high_bias.v[j];
+    }
+  }
+  const bool is_q = head < params.heads, is_v = head >= params.heads + params.kv_heads;
+  bf16* to = is_q ? params.q + (row * params.heads + head) * d
+             : is_v ? params.v + (row * params.kv_heads + head - params.heads - params.kv_heads) * d
+                    : params.k + (row * params.kv_heads + head - params.heads) * d;
+  if (!is_v) {
+    float cosine[8], sine[8];
+#pragma unroll
+    for (int j = 0; j < 8; j += 4) {
+      *reinterpret_cast<float4*>(cosine + j) = *reinterpret_cast<const float4*>(params.cos + row * half + c + j);
+      *reinterpret_cast<float4*>(sine + j) = *reinterpret_cast<const float4*>(params.sin + row * half + c + j);
+    }
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      const float x = low.v[j], y = high.v[j];
+      low.v[j] = x * cosine[j] - y * sine[j];
+      high.v[j] = y * cosine[j] + x * sine[j];
+    }
+  }
+  RawOctet(to + c) = Pack(low);
+  RawOctet(to + c + half) = Pack(high);
+}
+
 }  // namespace
 
 cudaError_t LaunchRotaryAngles(const RotaryAngles& params, cudaStream_t stream) {
@@ -92,6 +134,10 @@ cudaError_t LaunchSplitQkv(const SplitQkv& params, cudaStream_t stream) {
   }
   if (params.rows == 0) return cudaSuccess;
   const int64_t items = static_cast<int64_t>(params.rows) * (params.heads + 2 * params.kv_heads);
+  if (params.q_norm == nullptr && params.k_norm == nullptr && params.rope_dims == params.head_dim && params.head_dim % 16 == 0) {
+    const int64_t threads = items * (params.head_dim / 16);
+    return LaunchDependent(SplitQkvPairsKernel, dim3((threads + kWarps * 32 - 1) / (kWarps * 32)), kWarps * 32, 0, stream, params);
+  }
   return LaunchDependent(SplitQkvKernel, dim3((items + kWarps - 1) / kWarps), kWarps * 32, 0, stream, params);
 }
 
