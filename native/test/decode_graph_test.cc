@@ -16,7 +16,7 @@ namespace {
 using test::Random;
 using test::Tables;
 
-constexpr uint32_t kHeads = 4, kKvHeads = 2, kDim = 64, kGroup = kHeads / kKvHeads, kTopics = 24;
+constexpr uint32_t kHeads = 4, kKvHeads = 2, kDim = 64, kGroup = kHeads / kKvHeads, kTopics = 128;
 constexpr DecodePolicy kPolicy{.kind = DecodeKind::kGraph, .min_tokens = 256, .scan = 0.05f, .sample = 8};
 
 // Keys and queries of a few topics: a query wants the keys of its own, and those are many more than a search may look at by chance.
@@ -141,6 +141,40 @@ TEST(nearest_keys_are_the_exact_best) {
       std::sort(sorted.begin(), sorted.end(), std::greater<>());
       for (uint32_t i = 0; i < 8; ++i) CHECK_NEAR(scores[nearest.keys[s * 8 + i]], sorted[i], 1e-3 * std::fabs(sorted[i]));
     }
+  }
+}
+
+TEST(a_search_finds_most_of_the_exact_best_keys) {
+  Context c(3, 4096);
+  QuerySamples samples;
+  CHECK_OK(samples.Allocate(c.pool, kHeads, 8));
+  for (uint32_t t = 0; t < c.tokens; ++t) samples.Record(c.table[t / 128], 0, t % 128, c.queries[t].data());
+  for (const kernels::KernelTable* table : Tables()) {
+    ThreadPool threads(2);
+    GraphSegments segments;
+    segments.Allocate(c.pool, samples, {.group = kGroup});
+    const std::vector<SegmentHead>* heads = segments.Get(threads, *table, {&c.pool, c.table, 0}, nullptr);
+    REQUIRE(heads != nullptr);
+    GraphSearch search;
+    uint32_t right = 0;
+    for (uint32_t i = 0; i < 64; ++i) {
+      // Queries of positions that were not sampled.
+      const float* q = &c.queries[i * 64 + 1][kGroup * kDim];
+      std::vector<uint16_t> doors;
+      (*heads)[1].router.Doors(*table, q, 1.f, &doors);
+      const GraphPart part{&(*heads)[1].graph, 0, doors};
+      std::vector<std::pair<double, uint32_t>> exact;
+      for (uint32_t t = 0; t < c.tokens; ++t) {
+        double score = 0;
+        for (uint32_t d = 0; d < kDim; ++d) score += static_cast<double>(q[d]) * static_cast<double>(c.keys[(size_t{t} * kKvHeads + 1) * kDim + d]);
+        exact.emplace_back(-score, t);
+      }
+      std::sort(exact.begin(), exact.end());
+      const auto found = search.Run(*table, {&part, 1}, q, 64, c.tokens / 20);
+      CHECK(found.size() <= c.tokens / 20);
+      for (uint32_t k = 0; k < 8; ++k) right += std::any_of(found.begin(), found.end(), [&](const GraphSearch::Found& f) { return f.key == exact[k].second; });
+    }
+    CHECK(right >= 64 * 8 * 9 / 10);
   }
 }
 
