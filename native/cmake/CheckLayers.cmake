@@ -1,4 +1,4 @@
-# Fails where kernels/ includes engine/, or anything but addon/addon.cc and its values.h includes Node's headers.
+# Fails where kernels/ includes engine/, or anything but addon/addon.cc and its own headers includes Node's.
 file(GLOB_RECURSE kernel_files ${NATIVE}/kernels/*.h ${NATIVE}/kernels/*.cc)
 file(GLOB_RECURSE nodeless_files ${NATIVE}/engine/*.h ${NATIVE}/engine/*.cc ${NATIVE}/cli/*.h ${NATIVE}/cli/*.cc ${kernel_files})
 list(APPEND nodeless_files ${NATIVE}/addon/session.h ${NATIVE}/addon/session.cc ${NATIVE}/addon/tokenizer_metadata.h ${NATIVE}/addon/tokenizer_metadata.cc
