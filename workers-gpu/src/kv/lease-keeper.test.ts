@@ -104,6 +104,20 @@ test("a worker's requests share its lease, and it lasts until the last of them g
   leaseOf(await claim(keeper('other'), hashes));
 });
 
+test('requests that claim at the same time share one lease too: none is told that its own worker is the leader', async () => {
+  const hashes = freshChain();
+  const mine = keeper('crowded', 5000);
+  const attempts = await Promise.all(Array.from({ length: 6 }, () => claim(mine, hashes)));
+  const states = attempts.map((attempt) => unwrap(attempt).state);
+  assert.deepEqual(states.sort(), ['acquired', ...Array(5).fill('shared')]);
+  const handles = attempts.map((attempt) => (unwrap(attempt) as Extract<LeaseAttempt, { lease: Lease }>).lease);
+  const last = handles.pop()!;
+  await Promise.all(handles.map((lease) => lease.release()));
+  assert.equal(holderOf(await claim(keeper('other'), hashes)).workerId, 'crowded');
+  await last.release();
+  leaseOf(await claim(keeper('other'), hashes));
+});
+
 test('nothing is shared between organizations', async () => {
   const hashes = freshChain();
   leaseOf(await claim(keeper('a', 5000), hashes));

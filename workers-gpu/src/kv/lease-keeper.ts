@@ -25,6 +25,8 @@ export class LeaseKeeper implements Leases {
   private readonly options: LeaseKeeperOptions;
   private readonly ttlMs: number;
   private readonly held = new Set<HeldLease>();
+  /** Claims that the directory has not answered yet: first hash to answer. */
+  private readonly asked = new Map<string, Promise<unknown>>();
   private claims = 0;
   private closed = false;
 
@@ -33,11 +35,27 @@ export class LeaseKeeper implements Leases {
     this.ttlMs = options.ttlMs ?? TTL_MS;
   }
 
+  /**
+   * Requests of this worker share one lease: whichever of them is computed, the lease stays until all have given it back. One that
+   * comes while another's claim is on its way waits for that answer, or it would be told that its own worker is the leader.
+   */
   async claim(request: ClaimRequest): Promise<Outcome<LeaseAttempt>> {
+    const first = Buffer.from(request.hashes[request.firstBlock]!).toString('hex');
+    await this.asked.get(first);
     if (this.closed) return failed('closed', 'the KV store is closed');
+    const own = this.shareOwn(request);
+    if (own !== undefined) return done(own);
+    const answer = this.acquire(request);
+    if (!this.asked.has(first)) {
+      this.asked.set(first, answer);
+      void answer.finally(() => this.asked.delete(first));
+    }
+    return answer;
+  }
+
+  /** Never rejects. */
+  private async acquire(request: ClaimRequest): Promise<Outcome<LeaseAttempt>> {
     const { tenant, hashes, firstBlock } = request;
-    const own = [...this.held].find((one) => one.covers(hashes, firstBlock));
-    if (own !== undefined) return done({ state: 'shared', lease: own.share() });
     const { directory, workerId, epoch, stats } = this.options;
     const claim: LeaseClaim = {
       hashes,
@@ -50,6 +68,8 @@ export class LeaseKeeper implements Leases {
     try {
       const result = await directory.acquireLease(claim);
       if (result !== 'acquired') {
+        const own = this.shareOwn(request);
+        if (own !== undefined) return done(own);
         stats.leasesHeldByOthers++;
         return done({ state: 'held', claim: seenFrom(hashes, result) });
       }
@@ -61,6 +81,11 @@ export class LeaseKeeper implements Leases {
     } catch (error) {
       return this.fault(error);
     }
+  }
+
+  private shareOwn({ hashes, firstBlock }: ClaimRequest): LeaseAttempt | undefined {
+    const own = [...this.held].find((one) => one.covers(hashes, firstBlock));
+    return own && { state: 'shared', lease: own.share() };
   }
 
   async observe(
