@@ -45,7 +45,8 @@ export interface LeaseProgress {
 export const LEASE_HASH_BYTES = 8;
 
 const inMs = (ms: number) => sql<Date>`now() + ${ms} * interval '1 millisecond'`;
-const remainingMs = sql<number>`(extract(epoch from ${leases.expiresAt} - now()) * 1000)::float8`;
+/** now() is when the statement came in: a lease that was taken since, and is seen, would seem to last longer than it does. */
+const remainingMs = sql<number>`(extract(epoch from ${leases.expiresAt} - clock_timestamp()) * 1000)::float8`;
 
 /** Living leases whose holder computes block `index` of this chain. */
 function covers(organizationId: string, hashes: readonly Uint8Array[], index: number) {
