@@ -1,3 +1,4 @@
+import type { KvStoreStats } from '../../../workers-gpu/src/kv/stats.ts';
 import type { TestPlatform } from '../../harness/platform.ts';
 import { difference, readCounters, untilQuiet } from './counters.ts';
 import { DOCUMENT_CHARACTERS, freshDocument, question } from './prompts.ts';
@@ -162,8 +163,11 @@ export class ConvoyBench {
   /** Prefills a document once, waits until it is stored, and replaces every worker by a fresh process that has served one request. */
   private async storeAndForget(document: string): Promise<void> {
     const { platform } = this;
-    await this.ask(0, document, question(0), 1);
+    const { id: first } = platform.workers[0]!;
+    const before = (await this.kvStats(first)).publishedBlocks;
+    const { promptTokens } = await this.ask(0, document, question(0), 1);
     await untilQuiet(platform);
+    await this.expectStored(first, before + Math.floor(promptTokens / BLOCK_TOKENS));
     await Promise.all(
       platform.workers.map(async ({ id }) => {
         await platform.killWorker(id);
@@ -171,6 +175,18 @@ export class ConvoyBench {
       }),
     );
     await Promise.all(platform.workers.map(({ id }, index) => this.untilServing(id, index)));
+  }
+
+  /** Throws with the store's own counts: what is not stored now would be measured as a restore that is none. */
+  private async expectStored(workerId: string, total: number): Promise<void> {
+    const { publishedBlocks, droppedBlocks, storeBreakerOpen, faults } = await this.kvStats(workerId);
+    if (publishedBlocks >= total) return;
+    const told = JSON.stringify({ publishedBlocks, total, droppedBlocks, storeBreakerOpen, faults });
+    throw new Error(`${workerId} did not store the whole prompt that the convoy restores: ${told}`);
+  }
+
+  private async kvStats(workerId: string): Promise<KvStoreStats> {
+    return ((await this.platform.workerStats(workerId)) as { kv: KvStoreStats }).kv;
   }
 
   private async untilServing(workerId: string, index: number): Promise<void> {
