@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "engine/cores.h"
+#include "engine/model_info.h"
 #include "engine/sampler.h"
 #include "engine/sparse/attention_probe.h"
 #include "engine/step_check.h"
@@ -93,30 +94,16 @@ Status CpuEngine::Load(const EngineOptions& options) {
 void CpuEngine::Describe(const std::string& digest) {
   const ModelFile& file = model_->file();
   const Hyperparameters& h = file.hyperparameters();
-  info_ = {
-      .family = file.family(),
-      .name = h.name,
-      .layers = h.layers,
-      .hidden = h.hidden,
-      .heads = h.heads,
-      .kv_heads = h.kv_heads,
-      .head_dim = h.head_dim,
-      .intermediate = h.intermediate,
-      .vocab = h.vocab,
-      // Where a family's sliding layers are not known (full_attention_every), full attention is right up to the window only.
-      .context_length = h.sliding_window && h.full_attention_every == 0 ? std::min(h.context_length, h.sliding_window) : h.context_length,
-      .weights_digest = digest,
-      .config_json = file.config_json(),
-      .numerics = NumericsName(*kernels_, options_.exact),
-      .weights_format = file.format(),
-      .weight_bytes = file.weight_bytes(),
-      .kv_bytes_per_token = KvPool::BytesPerToken(kv_.shape()),
-      .eos_ids = h.eos_ids,
-      .bos_id = h.bos_id,
-      .backend = "cpu",
-      .policy_json = policy_.CanonicalJson(),
-      .dense_tokens = DenseTokens(policy_, decode_, h.context_length),
-  };
+  info_ = InfoOfShape(h, file.family());
+  info_.weights_digest = digest;
+  info_.config_json = file.config_json();
+  info_.numerics = NumericsName(*kernels_, options_.exact);
+  info_.weights_format = file.format();
+  info_.weight_bytes = file.weight_bytes();
+  info_.kv_bytes_per_token = KvPool::BytesPerToken(kv_.shape());
+  info_.backend = "cpu";
+  info_.policy_json = policy_.CanonicalJson();
+  info_.dense_tokens = DenseTokens(policy_, decode_, h.context_length);
   stats_.kv_pool_bytes = kv_.bytes();
   stats_.weight_bytes = options_.exact ? file.weight_bytes() : model_->packed_bytes();
   stats_.scratch_bytes = forward_->scratch_bytes();

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "engine/cores.h"
+#include "engine/model_info.h"
 #include "engine/sampler.h"
 #include "engine/step_check.h"
 
@@ -71,29 +72,16 @@ Status CudaEngine::Load(const EngineOptions& options, const Card& card) {
 Status CudaEngine::Describe() {
   const Hyperparameters& h = model_->h();
   const ModelFile* file = model_->file();
-  info_ = {
-      .family = model_->family().name,
-      .name = h.name,
-      .layers = h.layers,
-      .hidden = h.hidden,
-      .heads = h.heads,
-      .kv_heads = h.kv_heads,
-      .head_dim = h.head_dim,
-      .intermediate = h.intermediate,
-      .vocab = h.vocab,
-      .context_length = h.sliding_window ? std::min(h.context_length, h.sliding_window) : h.context_length,
-      .weights_digest = options_.model_path,
-      .config_json = "{\"model\":\"random\"}",
-      .numerics = "cuda-sm" + std::to_string(card_.capability) + "-" + kNumerics,
-      .weights_format = "random:bf16",
-      .weight_bytes = model_->bytes(),
-      .kv_bytes_per_token = uint64_t{2} * h.layers * h.kv_heads * h.head_dim * sizeof(bf16),
-      .eos_ids = h.eos_ids,
-      .bos_id = h.bos_id,
-      .backend = "cuda",
-      .policy_json = policy_.CanonicalJson(),
-      .dense_tokens = 0,  // single tokens and chunks take different products: only a block that one step computes whole has its bits
-  };
+  info_ = InfoOfShape(h, model_->family().name);
+  info_.weights_digest = options_.model_path;
+  info_.config_json = "{\"model\":\"random\"}";
+  info_.numerics = "cuda-sm" + std::to_string(card_.capability) + "-" + kNumerics;
+  info_.weights_format = "random:bf16";
+  info_.weight_bytes = model_->bytes();
+  info_.kv_bytes_per_token = uint64_t{2} * h.layers * h.kv_heads * h.head_dim * sizeof(bf16);
+  info_.backend = "cuda";
+  info_.policy_json = policy_.CanonicalJson();
+  info_.dense_tokens = 0;  // single tokens and chunks take different products: only a block that one step computes whole has its bits
   if (file == nullptr) return Status::Ok();
   Result<std::string> digest = file->WeightsDigest();
   if (!digest.ok()) return digest.status();

@@ -10,10 +10,27 @@
 
 namespace longshore::cuda {
 
-class DeviceMemory {
+class OwnedMemory {
+ public:
+  OwnedMemory(const OwnedMemory&) = delete;
+  OwnedMemory& operator=(const OwnedMemory&) = delete;
+
+  uint64_t bytes() const { return bytes_; }
+  template <typename T>
+  T* as() const { return static_cast<T*>(data_); }
+
+ protected:
+  OwnedMemory() = default;
+  ~OwnedMemory() = default;
+
+  void* data_ = nullptr;
+  uint64_t bytes_ = 0;
+};
+
+class DeviceMemory : public OwnedMemory {
  public:
   DeviceMemory() = default;
-  DeviceMemory(DeviceMemory&& other) noexcept : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  DeviceMemory(DeviceMemory&& other) noexcept { *this = std::move(other); }
   DeviceMemory& operator=(DeviceMemory&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
@@ -24,32 +41,15 @@ class DeviceMemory {
   // Replaces what was held; not zeroed. kOutOfMemory says the size, the purpose and what the card has left.
   Status Allocate(uint64_t bytes, const char* purpose);
   void Free();
-
-  uint64_t bytes() const { return bytes_; }
-  template <typename T>
-  T* as() const { return static_cast<T*>(data_); }
-
- private:
-  void* data_ = nullptr;
-  uint64_t bytes_ = 0;
 };
 
-class PinnedMemory {
+class PinnedMemory : public OwnedMemory {
  public:
-  PinnedMemory() = default;
-  PinnedMemory(const PinnedMemory&) = delete;
-  PinnedMemory& operator=(const PinnedMemory&) = delete;
   ~PinnedMemory() { Free(); }
 
+  // As DeviceMemory's.
   Status Allocate(uint64_t bytes, const char* purpose);
   void Free();
-  uint64_t bytes() const { return bytes_; }
-  template <typename T>
-  T* as() const { return static_cast<T*>(data_); }
-
- private:
-  void* data_ = nullptr;
-  uint64_t bytes_ = 0;
 };
 
 // Hands out consecutive parts of a memory, each aligned to 256 bytes. Without a memory it counts: used() is what would be taken.
